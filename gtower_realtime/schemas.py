@@ -1,0 +1,275 @@
+"""The shapes of what comes in: bodies of triggers and arguments of client events (the DTOs).
+
+The camelCase names of the wire and the snake_case names of the code meet here and nowhere else.
+Lengths are checked before anything looks into a string. Knows no transport.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, ClassVar, cast
+
+from marshmallow import (
+    EXCLUDE,
+    RAISE,
+    Schema,
+    ValidationError,
+    fields,
+    post_load,
+    pre_load,
+    validate,
+    validates,
+)
+
+from gtower_realtime.errors import ValidationFailed
+from gtower_realtime.names import MAX_CUSTOMER_ID, MAX_ROOM_NAME, problem_with_name
+from gtower_realtime.timestamps import format_timestamp, parse_timestamp
+
+_MAX_KEY_LENGTH = 128
+_MAX_BODY_FIELDS = 100
+_MAX_SHOWN_FIELDS = 20
+
+WHOLE = "_schema"
+"""The key under which :attr:`ValidationFailed.fields` speaks of a value as a whole."""
+
+
+def load(schema: Schema, value: Any) -> dict[str, Any]:
+    """Return ``value`` as ``schema`` reads it.
+
+    Raises:
+        ValidationFailed: with a list of sentences for each wrong field.
+    """
+    try:
+        return cast("dict[str, Any]", schema.load(value))
+    except ValidationError as problem:
+        raise _refusal(problem) from None
+
+
+def _refusal(problem: ValidationError) -> ValidationFailed:
+    """Return the refusal for ``problem``: all fields by their dotted path, the first as message."""
+    messages = problem.messages
+    fields_and_sentences = dict(
+        islice(
+            _flatten(messages if isinstance(messages, dict) else {WHOLE: messages}),
+            _MAX_SHOWN_FIELDS,
+        )
+    )
+    path, sentences = next(iter(fields_and_sentences.items()))
+    subject = "" if path == WHOLE else f"{path}: "
+    return ValidationFailed(f"{subject}{sentences[0]}", fields=fields_and_sentences)
+
+
+def _flatten(messages: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    for key, value in messages.items():
+        name = str(key)[:_MAX_KEY_LENGTH]
+        path = f"{prefix}.{name}" if prefix else name
+        if isinstance(value, Mapping):
+            yield from _flatten(value, path)
+        else:
+            yield path, list(value)
+
+
+class Text(fields.String):
+    """A string of at most ``longest`` characters that any store and any receiver can hold."""
+
+    def __init__(self, longest: int | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self._longest = longest
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if self._longest is not None and len(text) > self._longest:
+            raise ValidationError(f"Must have at most {self._longest} characters.")
+        if "\x00" in text:
+            raise ValidationError("Must not have a NUL character.")
+        return text
+
+
+class Name(fields.String):
+    """A room name or an id: 1 to ``longest`` characters, none of them a control character."""
+
+    def __init__(self, longest: int = MAX_ROOM_NAME, **options: Any) -> None:
+        super().__init__(**options)
+        self._longest = longest
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
+        name = super()._deserialize(value, attr, data, **kwargs)
+        problem = problem_with_name(name, self._longest)
+        if problem is not None:
+            raise ValidationError(f"A name {problem}.")
+        return name
+
+
+class Timestamp(fields.Field[str]):
+    """An ISO 8601 date or time with or without offset, read as the wire's form of UTC."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
+        if not isinstance(value, str):
+            raise ValidationError("Not an ISO 8601 time.")
+        try:
+            return format_timestamp(parse_timestamp(value))
+        except ValueError as problem:
+            raise ValidationError(f"Not an ISO 8601 time ({problem}).") from None
+
+
+class Json(fields.Field[Any]):
+    """Any JSON value, null included, passed on unchanged."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_none=True, **options)
+
+
+class Metadata(fields.Field[dict[str, Any]]):
+    """A JSON object of the caller's own, or null; its outermost keys are bounded."""
+
+    def __init__(self) -> None:
+        super().__init__(allow_none=True)
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> dict[str, Any]:
+        # By hand: a field for the keys of marshmallow's own Dict takes seconds over a large object.
+        if not isinstance(value, dict):
+            raise ValidationError("Must be a JSON object.")
+        if any(len(key) > _MAX_KEY_LENGTH for key in value):
+            raise ValidationError(f"Keys must have at most {_MAX_KEY_LENGTH} characters.")
+        if any("\x00" in key for key in value):
+            raise ValidationError("Keys must not have a NUL character.")
+        return value
+
+
+class ClosedSchema(Schema):
+    """A body in which an unknown field is an error, so that a misspelt one is noticed."""
+
+    class Meta:
+        unknown = RAISE
+
+    error_messages = {"type": "Must be a JSON object."}  # noqa: RUF012
+
+    @pre_load
+    def _bound(self, body: Any, **_: Any) -> Any:
+        # A sentence for each of a million unknown fields would take seconds.
+        if isinstance(body, dict) and len(body) > _MAX_BODY_FIELDS:
+            raise ValidationError(f"Must have at most {_MAX_BODY_FIELDS} fields.")
+        return body
+
+    @post_load
+    def _leave_out_null(self, body: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {key: value for key, value in body.items() if value is not None}
+
+
+class NotificationSchema(ClosedSchema):
+    """The body of `notification`."""
+
+    type = fields.String(
+        required=True, validate=validate.OneOf(["info", "success", "warning", "error"])
+    )
+    title = Text(required=True)
+    message = Text(required=True)
+    metadata = Metadata()
+
+
+class ChatMessageSchema(ClosedSchema):
+    """The body of `chatMessage`; ``timestamp`` is now when it is absent."""
+
+    id = Text(required=True)
+    senderId = Text(required=True)  # noqa: N815
+    senderName = Text(required=True)  # noqa: N815
+    content = Text(required=True)
+    timestamp = Timestamp(allow_none=True)
+    roomId = Text(allow_none=True)  # noqa: N815
+
+
+class WhatsAppStatusSchema(ClosedSchema):
+    """The body of `whatsappStatusUpdate`."""
+
+    status = Text(required=True)
+    metadata = Metadata()
+
+
+class ArgumentSchema(Schema):
+    """The one argument of a client event; unknown fields of an object are ignored.
+
+    ``shorthand`` names the field that a bare string stands for: ``"sales"`` for
+    ``{"roomName": "sales"}``.
+    """
+
+    class Meta:
+        unknown = EXCLUDE
+
+    shorthand: ClassVar[str | None] = None
+    error_messages = {"type": "Must be an object."}  # noqa: RUF012
+
+    @pre_load
+    def _expand_shorthand(self, argument: Any, **_: Any) -> Any:
+        if self.shorthand is None:
+            return argument
+        if isinstance(argument, str):
+            return {self.shorthand: argument}
+        if not isinstance(argument, dict):
+            raise ValidationError(f"Must be a string or an object with {self.shorthand!r}.")
+        return argument
+
+
+class RoomArgument(ArgumentSchema):
+    """``"sales"`` or ``{"roomName": "sales"}``."""
+
+    shorthand = "roomName"
+
+    room = Name(required=True, data_key="roomName")
+
+
+class CustomerArgument(ArgumentSchema):
+    """``"c42"`` or ``{"customerId": "c42"}``."""
+
+    shorthand = "customerId"
+
+    customer_id = Name(longest=MAX_CUSTOMER_ID, required=True, data_key="customerId")
+
+
+class _MessageObject(ArgumentSchema):
+    """What is checked of a relayed message that is an object; the rest of it is free."""
+
+    type = fields.String(validate=validate.Length(1, 64))
+    timestamp = Timestamp()
+
+
+_MESSAGE_OBJECT = _MessageObject()
+
+
+def check_message(message: Any) -> None:
+    """Check a message that is relayed unchanged: any JSON value; two fields of an object are typed.
+
+    Raises:
+        ValidationError: ``type`` is not a string of 1 to 64, or ``timestamp`` not ISO 8601.
+    """
+    if isinstance(message, dict):
+        _MESSAGE_OBJECT.load(message)
+
+
+class RoomMessageArgument(ArgumentSchema):
+    """``{"room": "sales", "message": <any JSON value>}``."""
+
+    room = Name(required=True)
+    message = Json(required=True)
+
+    @validates("message")
+    def _check_message(self, message: Any, **_: Any) -> None:
+        check_message(message)
+
+
+class MessageArgument(ArgumentSchema):
+    """The argument of ``message``: any JSON value, held under ``message``."""
+
+    message = Json(required=True)
+
+    @pre_load
+    def _hold(self, argument: Any, **_: Any) -> dict[str, Any]:
+        # Here, not as a field's rule: the paths of its errors begin at what the client sent.
+        check_message(argument)
+        return {"message": argument}

@@ -1,0 +1,431 @@
+"""What an operator can set: one row per setting, read from environment variables.
+
+The row's name in capitals after ``GTOWER_`` is the variable's name. The command line, the
+``settings`` command and the README's table are made of the rows. Example row:
+
+    connect_timeout: float = _setting(
+        "20", parse.seconds(), "Time that a new connection has for its CONNECT", unit="seconds"
+    )
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gtower_realtime import setting_values as parse
+from gtower_realtime.limits import Rate
+from gtower_realtime.setting_values import ApiKey
+
+__all__ = ["ApiKey", "SettingRow", "Settings", "SettingsError", "rows"]
+
+PREFIX = "GTOWER_"
+_FILE_SUFFIX = "_FILE"
+_ROW = "row"
+_LONGEST_SHOWN = 80
+
+_SYSTEMD_STATE = "STATE_DIRECTORY"
+_SYSTEMD_CREDENTIALS = "CREDENTIALS_DIRECTORY"
+
+
+class SettingsError(Exception):
+    """The server cannot start with these settings: ``problems`` has one line for each reason."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class SettingRow(NamedTuple):
+    """One setting as documentation shows it."""
+
+    name: str
+    """The environment variable."""
+    default: str
+    """As it would be written in the environment; ``none`` when there is none."""
+    unit: str
+    """What a number counts; empty for other values."""
+    documentation: str
+    """One line."""
+    is_secret: bool
+    """Whether ``<name>_FILE`` and systemd credentials work, and the value is never shown."""
+    also: str | None
+    """Another variable that counts while ``name`` is not set."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    default: str | None
+    parser: Callable[[str], Any]
+    documentation: str
+    unit: str
+    is_secret: bool
+    also: str | None
+
+
+def _setting(
+    default: str | None,
+    parser: Callable[[str], Any],
+    documentation: str,
+    *,
+    unit: str = "",
+    is_secret: bool = False,
+    also: str | None = None,
+) -> Any:
+    """Declare a row. ``default`` is parsed like any text; ``also`` is another variable's name."""
+    return field(
+        default=None if default is None else parser(default),
+        repr=not is_secret,
+        metadata={_ROW: _Row(default, parser, documentation, unit, is_secret, also)},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings, checked. 0 in a limit or rate means that there is none."""
+
+    host: str = _setting(
+        "localhost", parse.host, "Where to listen: a host name, an IP address, or unix:/path"
+    )
+    port: int = _setting(
+        "3000", parse.whole(0, 65_535), "TCP port to listen on; 0 takes a free one", also="PORT"
+    )
+    cors_origin: tuple[str, ...] = _setting(
+        "*",
+        parse.origins,
+        "Web pages that may connect: *, or a list of origins like https://*.example.com",
+        also="CORS_ORIGIN",
+    )
+    namespaces: tuple[str, ...] = _setting(
+        "/", parse.namespaces, "Socket.IO namespaces that are served, as one bus"
+    )
+    state_dir: Path = _setting(
+        "./var", parse.path, "Directory for what must outlive the process", also=_SYSTEMD_STATE
+    )
+    database_url: str = _setting(
+        "memory:",
+        parse.database_url,
+        "Where events are stored: memory:, sqlite:///path or postgresql://…",
+        is_secret=True,
+    )
+    synchronous: str = _setting(
+        "normal",
+        parse.choice("normal", "full"),
+        "full: a stored event survives a power cut as well",
+    )
+    redis_url: str | None = _setting(
+        None,
+        parse.url("redis", "rediss"),
+        "Redis that joins several processes into one server",
+        is_secret=True,
+    )
+    api_keys: tuple[ApiKey, ...] = _setting(
+        "",
+        parse.api_keys,
+        "Keys of back-ends: list of name:scope+scope:key[:prefix|prefix]",
+        is_secret=True,
+    )
+    auth: str | None = _setting(
+        None,
+        parse.choice("off", "required"),
+        "off or required: whether clients need a token; unset: once a key for tokens is set",
+    )
+    jwt_secret: str | None = _setting(
+        None,
+        parse.jwt_secret,
+        "Secret that clients' tokens are signed with (HS256 …)",
+        is_secret=True,
+    )
+    jwt_public_key: str | None = _setting(
+        None, parse.public_key, "Public key that checks clients' tokens, in PEM", is_secret=True
+    )
+    jwt_jwks_url: str | None = _setting(
+        None, parse.key_set_url, "Where the public keys that check clients' tokens are published"
+    )
+    jwt_audience: str | None = _setting(None, parse.words, "Audience (aud) that a token must name")
+    jwt_issuer: str | None = _setting(None, parse.words, "Issuer (iss) that a token must name")
+    insecure: bool = _setting(
+        "false", parse.boolean, "true: serve other machines although no API key is set"
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        "",
+        parse.list_of(parse.proxy),
+        "Proxies whose X-Forwarded-For counts: addresses, networks, or unix",
+    )
+    recovery_seconds: float = _setting(
+        "120", parse.seconds(), "How long a client that was cut off can come back", unit="seconds"
+    )
+    log_max_events: int = _setting(
+        "1000000", parse.whole(), "Events that the log of events keeps", unit="events"
+    )
+    log_max_bytes: int = _setting(
+        "1073741824", parse.whole(), "Size that the log of events may have", unit="bytes"
+    )
+    log_max_age_seconds: float = _setting(
+        "2592000", parse.seconds(), "How long the log of events keeps one", unit="seconds"
+    )
+    presence_rooms: tuple[str, ...] = _setting(
+        "",
+        parse.list_of(parse.room_prefix),
+        "Rooms that tell who is in them: list of prefixes of their names",
+    )
+    announce_clients: bool = _setting(
+        "true", parse.boolean, "Whether clientJoined and clientLeft are sent; false for thousands"
+    )
+    ping_interval: float = _setting(
+        "25", parse.seconds(0.01, 86_400), "Time between two pings of a connection", unit="seconds"
+    )
+    ping_timeout: float = _setting(
+        "20", parse.seconds(0.01, 86_400), "Time that a client has to answer a ping", unit="seconds"
+    )
+    log_level: str = _setting(
+        "info",
+        parse.choice("debug", "info", "warning", "error", "critical"),
+        "Least grave messages that are logged",
+    )
+    log_format: str = _setting("text", parse.choice("text", "json"), "How messages are logged")
+    whatsapp_app_secret: tuple[str, ...] = _setting(
+        "",
+        parse.list_of(parse.words),
+        "App secrets that sign the WhatsApp webhook's bodies",
+        is_secret=True,
+    )
+    whatsapp_verify_token: str | None = _setting(
+        None, parse.words, "Token of the WhatsApp webhook's handshake", is_secret=True
+    )
+    whatsapp_resolver_url: str | None = _setting(
+        None, parse.url("http", "https"), "Where the customer of a WhatsApp number is asked for"
+    )
+    max_message_bytes: int = _setting(
+        "1000000", parse.whole(), "Longest message of a client", unit="bytes"
+    )
+    max_body_bytes: int = _setting(
+        "10485760", parse.whole(), "Longest body of a request", unit="bytes"
+    )
+    connect_timeout: float = _setting(
+        "20", parse.seconds(), "Time that a new connection has for its CONNECT", unit="seconds"
+    )
+    max_client_buffer_bytes: int = _setting(
+        "1000000", parse.whole(), "What may wait for a client that reads slowly", unit="bytes"
+    )
+    max_connections: int = _setting(
+        "10000", parse.whole(), "Connections at the same time", unit="connections"
+    )
+    max_connections_per_address: int = _setting(
+        "1000", parse.whole(), "Connections at the same time from one address", unit="connections"
+    )
+    rate_connects: Rate = _setting(
+        "50/500", Rate.parse, "New connections from one address", unit="per second/burst"
+    )
+    max_rooms_per_client: int = _setting(
+        "128", parse.whole(), "Rooms that a client may be in", unit="rooms"
+    )
+    rate_events: Rate = _setting(
+        "50/200", Rate.parse, "Events of one client", unit="per second/burst"
+    )
+    rate_broadcasts: Rate = _setting(
+        "20/200", Rate.parse, "Messages of one client to all others", unit="per second/burst"
+    )
+    rate_joins: Rate = _setting(
+        "20/100", Rate.parse, "Rooms that one client joins or leaves", unit="per second/burst"
+    )
+    rate_api: Rate = _setting(
+        "500/1000", Rate.parse, "Requests with one API key", unit="per second/burst"
+    )
+    drain_seconds: float = _setting(
+        "10", parse.seconds(), "Time over which clients are let go at the end", unit="seconds"
+    )
+    handler_timeout: float = _setting(
+        "10", parse.seconds(), "Longest that the server works on one event", unit="seconds"
+    )
+
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    """What :meth:`load` found strange and went on with, one line each."""
+
+    @property
+    def unix_socket(self) -> Path | None:
+        """The socket's path when the server listens on a unix socket."""
+        if self.host.startswith(parse.UNIX_PREFIX):
+            return Path(self.host.removeprefix(parse.UNIX_PREFIX))
+        return None
+
+    @property
+    def has_token_key(self) -> bool:
+        """Whether there is a key that clients' tokens are checked with."""
+        return any((self.jwt_secret, self.jwt_public_key, self.jwt_jwks_url))
+
+    @property
+    def requires_tokens(self) -> bool:
+        """Whether a client without a token is refused."""
+        return self.auth == "required" or (self.auth is None and self.has_token_key)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the settings from environment variables; an empty one counts as not set.
+
+        Raises:
+            SettingsError: with everything that is wrong, not only the first.
+        """
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        wrong: set[str] = set()
+        for name, row in _ROWS.items():
+            variable, text = _variable(name), ""
+            try:
+                variable, text = _find(environ, name, row)
+                if text:
+                    values[name] = row.parser(text)
+            except ValueError as problem:
+                wrong.add(name)
+                shown = "" if row.is_secret or not text else f"={text[:_LONGEST_SHOWN]!r}"
+                problems += [f"{variable}{shown}: {reason}" for reason in problem.args]
+        settings = cls(**values, warnings=tuple(_warnings_about_names(environ)))
+        problems += [
+            f"{_variable(rule.settings[0])}: {rule.sentence}"
+            for rule in (*_RULES, *_NOT_IN_THIS_VERSION)
+            if wrong.isdisjoint(rule.settings) and rule.is_broken(settings)
+        ]
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+
+_ROWS: dict[str, _Row] = {
+    row.name: row.metadata[_ROW] for row in fields(Settings) if _ROW in row.metadata
+}
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def rows() -> list[SettingRow]:
+    """Return all settings for documentation, in the order in which they are declared."""
+    return [
+        SettingRow(
+            name=_variable(name),
+            default=row.default or "none",
+            unit=row.unit,
+            documentation=row.documentation,
+            is_secret=row.is_secret,
+            also=row.also,
+        )
+        for name, row in _ROWS.items()
+    ]
+
+
+class _Rule(NamedTuple):
+    """What must hold between settings. It is not asked while one of them cannot be read."""
+
+    settings: tuple[str, ...]
+    is_broken: Callable[[Settings], bool]
+    sentence: str
+
+
+_RULES = (
+    _Rule(
+        ("host", "api_keys", "insecure"),
+        lambda s: not (parse.is_local_host(s.host) or s.api_keys or s.insecure),
+        "other machines can reach this address and no API key is set: set GTOWER_API_KEYS, "
+        "or GTOWER_INSECURE=true to serve everybody",
+    ),
+    _Rule(
+        ("jwt_secret", "jwt_public_key", "jwt_jwks_url"),
+        lambda s: bool(s.jwt_secret and (s.jwt_public_key or s.jwt_jwks_url)),
+        "a secret and a public key cannot both check tokens: set one of them",
+    ),
+    _Rule(
+        ("auth", "jwt_secret", "jwt_public_key", "jwt_jwks_url"),
+        lambda s: s.auth == "required" and not s.has_token_key,
+        "to require tokens takes GTOWER_JWT_SECRET, GTOWER_JWT_PUBLIC_KEY or GTOWER_JWT_JWKS_URL",
+    ),
+)
+
+_TOKENS = "client tokens are not enforced by this version: unset it"
+
+# A server that took these and did nothing about them would break its promises in silence.
+_NOT_IN_THIS_VERSION = (
+    _Rule(("auth",), lambda s: s.auth == "required" and not s.has_token_key, _TOKENS),
+    _Rule(("jwt_secret",), lambda s: s.jwt_secret is not None, _TOKENS),
+    _Rule(("jwt_public_key",), lambda s: s.jwt_public_key is not None, _TOKENS),
+    _Rule(("jwt_jwks_url",), lambda s: s.jwt_jwks_url is not None, _TOKENS),
+    _Rule(("jwt_audience",), lambda s: s.jwt_audience is not None, _TOKENS),
+    _Rule(("jwt_issuer",), lambda s: s.jwt_issuer is not None, _TOKENS),
+    _Rule(
+        ("redis_url",),
+        lambda s: s.redis_url is not None,
+        "several processes cannot be joined by this version: unset it",
+    ),
+    _Rule(
+        ("database_url",),
+        lambda s: s.database_url != "memory:",
+        "this version stores events in memory only: unset it",
+    ),
+    _Rule(
+        ("synchronous",),
+        lambda s: s.synchronous == "full",
+        "this version stores events in memory only, which a power cut empties: unset it",
+    ),
+)
+
+
+def _find(environ: Mapping[str, str], name: str, row: _Row) -> tuple[str, str]:
+    """Return where a setting is set and its text, which is empty when it is not set."""
+    variable = _variable(name)
+    text = environ.get(variable, "").strip("\r\n" if row.is_secret else None)
+    if row.is_secret:
+        text = _secret_from_file(environ, variable, name, text)
+    elif not text and row.also:
+        variable, text = row.also, environ.get(row.also, "").strip()
+        if variable == _SYSTEMD_STATE:
+            # systemd lists several directories with colons; ours is the first.
+            text = text.partition(":")[0]
+    # Bytes of the environment that are not UTF-8 come as lone surrogates; whoever fails on them
+    # further in would repeat the text in the error.
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must be UTF-8")
+    return variable, text if text.strip() else ""
+
+
+def _secret_from_file(environ: Mapping[str, str], variable: str, name: str, text: str) -> str:
+    """Return the secret's text: ``text`` if there is any, else what a file has."""
+    file = environ.get(variable + _FILE_SUFFIX)
+    directory = environ.get(_SYSTEMD_CREDENTIALS)
+    if text:
+        if file:
+            raise ValueError(f"{variable}{_FILE_SUFFIX} is set too: unset one of them")
+        return text
+    if file:
+        return _read(Path(file))
+    if directory:
+        return _read(Path(directory, name), may_be_missing=True)
+    return ""
+
+
+def _read(file: Path, *, may_be_missing: bool = False) -> str:
+    try:
+        text = file.read_text(encoding="utf-8").strip("\r\n")
+    except OSError as problem:
+        if may_be_missing and isinstance(problem, FileNotFoundError):
+            return ""
+        raise ValueError(f"cannot read {file}: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"cannot read {file}: it is not UTF-8") from None
+    if not text.strip():
+        # Taken for "not set", it would open what the secret was to close.
+        raise ValueError(f"there is nothing in {file}")
+    return text
+
+
+def _warnings_about_names(environ: Mapping[str, str]) -> list[str]:
+    # Names are compared without the prefix, which would make all of them alike.
+    known = {name.upper() for name in _ROWS}
+    known |= {name.upper() + _FILE_SUFFIX for name, row in _ROWS.items() if row.is_secret}
+    given = {name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)}
+    warnings = []
+    for unknown in sorted(given - known):
+        nearest = get_close_matches(unknown, known, n=1)
+        hint = f"; did you mean {PREFIX}{nearest[0]}?" if nearest else ""
+        warnings.append(f"{PREFIX}{unknown} is not a setting{hint}")
+    return warnings
