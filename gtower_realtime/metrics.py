@@ -1,0 +1,56 @@
+"""What the server counts, one line per metric: ``gtower_<noun>_<unit or total>``.
+
+Labels come from closed sets only (names of tables, codes), never from what a client chose: no room
+names, client ids or raw paths. Example row:
+
+    self.disconnects = self._counter("disconnects", "Connections ended, by close code", "code")
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+from prometheus_client.exposition import generate_latest
+
+
+class Metrics:
+    """All metrics of one server, in a registry of its own so that several can live in a process."""
+
+    def __init__(self) -> None:
+        # A second sample per counter, the time of its creation, that no dashboard here reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self.clients = self._gauge("clients", "Clients: accepted namespace connections")
+        self.events_received = self._counter(
+            "events_received", "Events from clients, by name of the client-event table", "event"
+        )
+        self.events_refused = self._counter(
+            "events_refused", "Events from clients that were refused, by error code", "code"
+        )
+        self.events_published = self._counter(
+            "events_published", "Events published, by name of the server-event table", "event"
+        )
+        self.deliveries = self._counter(
+            "deliveries", "Copies of published events handed to connections"
+        )
+        self.http_requests = self._counter(
+            "http_requests", "HTTP requests answered, by route and status", "route", "status"
+        )
+        self.connections = self._gauge("connections", "Engine.IO connections open", "transport")
+        self.handshakes_refused = self._counter(
+            "handshakes_refused", "Handshakes refused, by reason", "reason"
+        )
+        self.packets_dropped = self._counter(
+            "packets_dropped", "Volatile packets that slow clients did not get"
+        )
+        self.loop_stall_seconds = self._counter(
+            "loop_stall_seconds", "Time in which the event loop was stalled by over 0.1 seconds"
+        )
+        self.disconnects = self._counter("disconnects", "Connections ended, by close code", "code")
+
+    def _counter(self, noun: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"gtower_{noun}", documentation, labels, registry=self.registry)
+
+    def _gauge(self, noun: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(f"gtower_{noun}", documentation, labels, registry=self.registry)
+
+    def exposition(self) -> bytes:
+        """Return all values in the Prometheus text format 0.0.4."""
+        return generate_latest(self.registry)
