@@ -1,0 +1,193 @@
+"""python-socketio's manager seam, on the room index: who is pending, accepted, in which room.
+
+Replaces the storage of `socketio.AsyncManager` (a bidict per room, all of them searched at each
+leave) and keeps its contract, checked against python-socketio 5.18.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from socketio import AsyncManager, packet
+
+from gtower_realtime.engineio.protocol import EncodedPacket
+from gtower_realtime.engineio.session import Session
+from gtower_realtime.gateway.rooms import Members, RoomIndex
+
+Acknowledged = Callable[..., Any]
+
+
+class ClientManager(AsyncManager):  # type: ignore[misc]
+    """The clients of one Socket.IO server.
+
+    A client is pending from CONNECT until it is accepted, and then in no room and no list, so that
+    no event can reach it; :meth:`connect` makes it a member of everything it belongs to.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.index: RoomIndex[Session] = RoomIndex()
+        self._pending: dict[str, tuple[Session, str]] = {}
+        self._client_ids: dict[str, dict[str, str]] = {}
+        self._acknowledged: dict[str, dict[int, Acknowledged | None]] = {}
+        self._ack_ids = itertools.count(1)
+
+    # Connecting and disconnecting
+
+    async def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
+        """Begin a connection to a namespace; None when there is one already."""
+        namespaces = self._client_ids.setdefault(eio_sid, {})
+        if namespace in namespaces:
+            return None
+        sid: str = self.server.eio.generate_id()
+        namespaces[namespace] = sid
+        self._pending[sid] = (self.server.eio.sessions[eio_sid], namespace)
+        return sid
+
+    async def connect(self, sid: str, namespace: str) -> str:
+        """Accept a pending client."""
+        session, namespace = self._pending.pop(sid)
+        self.index.add(sid, namespace, session)
+        return sid
+
+    async def disconnect(self, sid: str, namespace: str, **_options: Any) -> None:
+        """Forget a client, pending or accepted; silent when it is neither."""
+        session = self.index.connection_of(sid)
+        if sid in self._pending:
+            session, _ = self._pending.pop(sid)
+        if session is None:
+            return
+        self.index.remove(sid)
+        self._acknowledged.pop(sid, None)
+        namespaces = self._client_ids[session.sid]
+        del namespaces[namespace]
+        if not namespaces:
+            del self._client_ids[session.sid]
+
+    def is_pre_connected(self, sid: str, namespace: str) -> bool:
+        """Say whether the client waits to be accepted."""
+        return self._pending.get(sid, (None, None))[1] == namespace
+
+    def is_connected(self, sid: str | None, namespace: str) -> bool:
+        """Say whether the client was accepted and is still there."""
+        return sid is not None and self.index.namespace_of(sid) == namespace
+
+    async def can_disconnect(self, sid: str, namespace: str) -> bool:
+        """Say whether there is something to disconnect."""
+        return self.is_connected(sid, namespace)
+
+    def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
+        """Return the client that an Engine.IO session is in a namespace, pending ones included."""
+        return self._client_ids.get(eio_sid, {}).get(namespace)
+
+    def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
+        """Return the Engine.IO session of a client."""
+        session = self.index.connection_of(sid)
+        return None if session is None else session.sid
+
+    def namespaces_of(self, eio_sid: str) -> Mapping[str, str]:
+        """Return the clients of an Engine.IO session by namespace."""
+        return self._client_ids.get(eio_sid, {})
+
+    def get_namespaces(self) -> Iterable[str]:
+        """Return the namespaces somebody is in."""
+        return self.index.everyone().keys()
+
+    # Rooms
+
+    async def enter_room(
+        self, sid: str, namespace: str, room: str, eio_sid: str | None = None
+    ) -> None:
+        """Make a client a member of a room."""
+        self.index.enter(sid, room)
+
+    async def leave_room(self, sid: str, namespace: str, room: str) -> None:
+        """End a client's membership."""
+        self.index.leave(sid, room)
+
+    async def close_room(self, room: str, namespace: str) -> None:
+        """End all memberships of a namespace in a room."""
+        for sid in list(self.index.members(room).get(namespace, ())):
+            self.index.leave(sid, room)
+
+    def get_rooms(self, sid: str, namespace: str) -> list[str]:
+        """Return the rooms of a client."""
+        return self.index.rooms_of(sid)
+
+    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
+        """Yield client and Engine.IO ids of the members of a room, a list of rooms, or all."""
+        seen: set[str] = set()
+        for members in self._members(namespace, room):
+            for sid, session in list(members.items()):
+                if sid not in seen:
+                    seen.add(sid)
+                    yield sid, session.sid
+
+    # Events
+
+    async def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str,
+        room: Any = None,
+        skip_sid: Any = None,
+        callback: Acknowledged | None = None,
+        to: Any = None,
+        **_options: Any,
+    ) -> None:
+        """Send an event to a room, a list of rooms, a client or all, one copy each.
+
+        A tuple is several arguments. ``callback`` is called with what each receiver's listener
+        acknowledges with.
+        """
+        arguments = data if isinstance(data, tuple) else () if data is None else (data,)
+        skipped = set(skip_sid) if isinstance(skip_sid, list) else {skip_sid}
+        recipients = {
+            sid: session
+            for members in self._members(namespace, to or room)
+            for sid, session in members.items()
+            if sid not in skipped
+        }
+        shared = None if callback else self._encode(namespace, [event, *arguments])
+        for sid, session in recipients.items():
+            # A receiver that is asked to acknowledge gets a packet with an id of its own.
+            packets = shared or self._encode(
+                namespace, [event, *arguments], self._generate_ack_id(sid, callback)
+            )
+            for encoded in packets:
+                session.send(encoded)
+
+    def _encode(
+        self, namespace: str, data: list[Any], ack_id: int | None = None
+    ) -> list[EncodedPacket]:
+        pkt = self.server.packet_class(packet.EVENT, data=data, namespace=namespace, id=ack_id)
+        encoded = pkt.encode()
+        parts = encoded if isinstance(encoded, list) else [encoded]
+        return [EncodedPacket.message(part) for part in parts]
+
+    def _members(self, namespace: str, room: Any) -> Iterator[Members[Session]]:
+        if room is None:
+            yield self.index.everyone().get(namespace, {})
+            return
+        for name in [room] if isinstance(room, str) else room:
+            yield self.index.members(name).get(namespace, {})
+
+    # Acknowledgements
+
+    def _generate_ack_id(self, sid: str, callback: Acknowledged | None) -> int:
+        # One count for the process: an id is never used twice, whoever it was for.
+        ack_id = next(self._ack_ids)
+        self._acknowledged.setdefault(sid, {})[ack_id] = callback
+        return ack_id
+
+    async def trigger_callback(self, sid: str, id: int, data: list[Any]) -> None:  # noqa: A002
+        """Call what waits for an acknowledgement; one that nobody waits for is ignored."""
+        waiting = self._acknowledged.get(sid, {})
+        callback = waiting.pop(id, None)
+        if not waiting:
+            self._acknowledged.pop(sid, None)
+        if callback is not None:
+            answer = callback(*data)
+            if hasattr(answer, "__await__"):
+                await answer

@@ -1,0 +1,82 @@
+"""The fan-out: `ports.Transport` over the room index and the Engine.IO sessions.
+
+An event is encoded once per namespace; every recipient gets the same bytes object.
+"""
+
+from gtower_realtime.engineio.protocol import EncodedPacket
+from gtower_realtime.engineio.session import Session
+from gtower_realtime.gateway.packets import encode_event
+from gtower_realtime.gateway.rooms import Members
+from gtower_realtime.gateway.server import SocketIOServer
+from gtower_realtime.names import user_room
+from gtower_realtime.ports import Payload, Target
+
+
+class SocketIOTransport:
+    """Hands events to the clients of one Socket.IO server; see `ports.Transport`."""
+
+    def __init__(self, server: SocketIOServer) -> None:
+        self._server = server
+        self._index = server.manager.index
+
+    def deliver(
+        self, event: str, payload: Payload, target: Target, *, droppable: bool = False
+    ) -> int:
+        """Hand the event to every connection it is for; return to how many distinct ones."""
+        recipients = 0
+        for namespace, members in self._recipients(target).items():
+            packet = EncodedPacket.message(encode_event(namespace, event, payload))
+            recipients += _hand_over(packet, members, target.excluded, droppable)
+        return recipients
+
+    def send(self, client_id: str, event: str, payload: Payload) -> None:
+        """Hand an event that is for one client alone to it; silent when the client is gone."""
+        session = self._index.connection_of(client_id)
+        namespace = self._index.namespace_of(client_id)
+        if session is not None and namespace is not None:
+            session.send(EncodedPacket.message(encode_event(namespace, event, payload)))
+
+    def enter_room(self, client_id: str, room: str) -> None:
+        """Make the client a member; silent when it is one or is gone."""
+        self._index.enter(client_id, room)
+
+    def leave_room(self, client_id: str, room: str) -> None:
+        """End the membership; silent when there is none."""
+        self._index.leave(client_id, room)
+
+    def rooms_of(self, client_id: str) -> list[str]:
+        """Return the rooms the client has joined, in the order of joining."""
+        return self._index.rooms_of(client_id)
+
+    def transport_of(self, client_id: str) -> str:
+        """Return ``websocket`` or ``polling``."""
+        session = self._index.connection_of(client_id)
+        return "polling" if session is None else session.transport_name
+
+    def disconnect(self, client_id: str, code: int, reason: str) -> None:
+        """End the client's connection; see `SocketIOServer.close_client`."""
+        self._server.close_client(client_id, code, reason)
+
+    def _recipients(self, target: Target) -> dict[str, Members[Session]]:
+        """Return who is addressed, by namespace; several rooms are joined without doubles."""
+        if target.everyone:
+            return dict(self._index.everyone())
+        rooms = (*target.rooms, *map(user_room, target.users), *target.clients)
+        if len(rooms) == 1:
+            return dict(self._index.members(rooms[0]))
+        union: dict[str, Members[Session]] = {}
+        for room in rooms:
+            for namespace, members in self._index.members(room).items():
+                union.setdefault(namespace, {}).update(members)
+        return union
+
+
+def _hand_over(
+    packet: EncodedPacket, members: Members[Session], excluded: frozenset[str], droppable: bool
+) -> int:
+    # A member that is cut off while this runs leaves the room at the end of the turn, not here.
+    recipients = 0
+    for client_id, session in members.items():
+        if client_id not in excluded and session.send(packet, droppable):
+            recipients += 1
+    return recipients
