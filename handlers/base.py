@@ -1,0 +1,256 @@
+"""What all HTTP answers share: request id, headers, errors in one shape, bounded bodies.
+
+`BaseHandler` is for everything; `ApiHandler` adds keys, CORS and JSON for the HTTP API.
+"""
+
+import re
+import secrets
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, ClassVar
+
+import structlog
+from tornado.web import HTTPError, RequestHandler
+
+from gtower_realtime import strict_json
+from gtower_realtime.bodies import BoundedBodyHandler
+from gtower_realtime.errors import (
+    Forbidden,
+    InternalError,
+    InvalidJson,
+    InvalidName,
+    MethodNotAllowed,
+    RealtimeError,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from gtower_realtime.identity import ApiKeys, Scope
+from gtower_realtime.metrics import Metrics
+from gtower_realtime.origins import OriginPolicy
+from gtower_realtime.schemas import WHOLE
+from gtower_realtime.service import RealtimeService
+from gtower_realtime.setting_values import ApiKey
+
+logger = structlog.get_logger(__name__)
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_METHODS = ("GET", "POST", "PUT", "DELETE")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpContext:
+    """What the handlers of one application share."""
+
+    service: RealtimeService
+    api_keys: ApiKeys
+    origins: OriginPolicy
+    metrics: Metrics
+    max_body_bytes: int
+    checks_host: bool
+
+
+class BaseHandler(BoundedBodyHandler):
+    """Answers errors as JSON with the truth in the status, and bounds bodies from their headers.
+
+    ``route`` is the label under which requests are counted.
+    """
+
+    route: str
+
+    def initialize(self, context: HttpContext, route: str, **_row: Any) -> None:
+        """Take what the route hands over; Tornado calls this before anything else."""
+        self.context = context
+        self.route = route
+
+    def set_default_headers(self) -> None:
+        """Say nothing of the software, and forbid guessing of types."""
+        self.clear_header("Server")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("X-Request-Id", self._request_id())
+
+    def _request_id(self) -> str:
+        proposed = self.request.headers.get("X-Request-Id", "")
+        if _SANE_REQUEST_ID.fullmatch(proposed):
+            return proposed
+        # Made once: Tornado sets the default headers again before an error is written.
+        if not hasattr(self, "_own_request_id"):
+            self._own_request_id = secrets.token_hex(8)
+        return self._own_request_id
+
+    def prepare(self) -> None:
+        """Check the size that the headers announce, before any of the body is read."""
+        self.check_declared_body()
+
+    def max_body_bytes(self) -> int:
+        """Return the limit of this route; 0 in the settings is no limit."""
+        return self.context.max_body_bytes or 1 << 62
+
+    # Answers
+
+    def reply(self, status: int, answer: Any) -> None:
+        """End the request with a JSON answer.
+
+        Raises:
+            ValueError: ``answer`` cannot be said in JSON.
+        """
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(strict_json.dumps(answer))
+
+    def head(self, **names: str) -> Any:
+        """Answer as GET does; Tornado leaves the body out."""
+        return self.get(**names)
+
+    def write_error(self, status_code: int, **details: Any) -> None:
+        """Answer any error in the one shape; see PRODUCT.md section 4."""
+        _, problem, _ = details.get("exc_info", (None, None, None))
+        refusal = self._as_refusal(status_code, problem)
+        for name, value in refusal.headers.items():
+            self.set_header(name, value)
+        self.reply(
+            refusal.http_status,
+            {
+                "success": False,
+                "message": refusal.message,
+                "error": refusal.as_dict(),
+                "requestId": self._request_id(),
+            },
+        )
+
+    def _as_refusal(self, status_code: int, problem: BaseException | None) -> RealtimeError:
+        if isinstance(problem, RealtimeError):
+            return problem
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return self._method_not_allowed()
+        if isinstance(problem, HTTPError) and status_code == HTTPStatus.BAD_REQUEST:
+            # Tornado's own: an escape in the path or the query that is no UTF-8.
+            return InvalidName("The URL has a part that is not UTF-8.")
+        return InternalError("The server failed; try again later.")
+
+    def _method_not_allowed(self) -> MethodNotAllowed:
+        allowed = [
+            method
+            for method in _METHODS
+            if getattr(type(self), method.lower()) is not getattr(RequestHandler, method.lower())
+        ]
+        return MethodNotAllowed(
+            f"{self.request.method} is not allowed here; use {' or '.join(allowed)}.",
+            headers={"Allow": ", ".join([*allowed, "OPTIONS"])},
+        )
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Log faults of ours once; a refusal is an answer, and counted as such."""
+        if not isinstance(value, RealtimeError | HTTPError):
+            logger.error(
+                "request_failed",
+                route=self.route,
+                request_id=self._request_id(),
+                exc_info=(typ, value, tb),
+            )
+
+
+class ApiHandler(BaseHandler):
+    """A handler of the HTTP API: asks for a key with :attr:`scope`, speaks JSON, answers CORS."""
+
+    scope: ClassVar[Scope]
+
+    def initialize(self, context: HttpContext, route: str, **row: Any) -> None:
+        """Take what the route hands over."""
+        super().initialize(context, route, **row)
+        self._add_cors_headers()
+
+    def clear(self) -> None:
+        """Begin the answer anew, as for an error; Tornado does so once before `initialize`."""
+        super().clear()
+        if hasattr(self, "context"):
+            self._add_cors_headers()
+
+    def prepare(self) -> None:
+        """Check, in this order, the caller's origin, the host, the key and the body's size."""
+        self._check_origin()
+        self._check_host()
+        self.api_key: ApiKey | None = None
+        if self.request.method != "OPTIONS":
+            self.api_key = self.context.api_keys.authorize(self._presented_key(), self.scope)
+        super().prepare()
+
+    def set_default_headers(self) -> None:
+        """Let nobody store the answer."""
+        super().set_default_headers()
+        self.set_header("Cache-Control", "no-store")
+
+    def _add_cors_headers(self) -> None:
+        origin = self.request.headers.get("Origin")
+        for name, value in self.context.origins.response_headers(origin).items():
+            self.set_header(name, value)
+        self.set_header(
+            "Access-Control-Expose-Headers",
+            "X-Request-Id, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, "
+            "Idempotency-Replayed",
+        )
+
+    def compute_etag(self) -> str | None:
+        """Compute none: an answer of the API is never the same twice."""
+        return None
+
+    def options(self, **_names: str) -> None:
+        """Answer a browser's preflight request."""
+        self.set_status(HTTPStatus.NO_CONTENT)
+        self.set_header("Access-Control-Allow-Methods", ", ".join(_METHODS))
+        self.set_header(
+            "Access-Control-Allow-Headers",
+            "Authorization, Content-Type, Idempotency-Key, X-API-Key, X-Request-Id",
+        )
+        self.set_header("Access-Control-Max-Age", "600")
+        self.finish()
+
+    def json_object(self) -> dict[str, Any]:
+        """Return the body, a JSON object; no body is an empty one.
+
+        Raises:
+            UnsupportedMediaType: the body is declared as something else than JSON.
+            InvalidJson: it is not strict JSON.
+            ValidationFailed: it is another JSON value than an object.
+        """
+        body = self.body()
+        if not body.strip():
+            return {}
+        declared = self.request.headers.get("Content-Type", "application/json")
+        if not _JSON_TYPE.fullmatch(declared.partition(";")[0].strip()):
+            raise UnsupportedMediaType(
+                f"The body is declared as {declared[:100]!r}; send JSON with "
+                "-H 'Content-Type: application/json'."
+            )
+        try:
+            value = strict_json.loads(body)
+        except ValueError as problem:
+            raise InvalidJson(f"The body is not JSON: {problem}.") from None
+        if not isinstance(value, dict):
+            sentence = "The body must be a JSON object."
+            raise ValidationFailed(sentence, fields={WHOLE: [sentence]})
+        return value
+
+    def _presented_key(self) -> str | None:
+        key = self.request.headers.get("X-API-Key")
+        if key is not None:
+            return key
+        scheme, _, credentials = self.request.headers.get("Authorization", "").partition(" ")
+        return credentials.strip() if scheme.lower() == "bearer" else None
+
+    def _check_origin(self) -> None:
+        if not self.context.origins.allows(self.request.headers.get("Origin")):
+            raise Forbidden("Pages of this origin may not call this server; see CORS_ORIGIN.")
+
+    def _check_host(self) -> None:
+        # Without keys the loopback address is the only guard, and a page whose name was made to
+        # resolve to it (DNS rebinding) would be inside.
+        if self.context.checks_host and self.request.host_name not in _LOCAL_HOSTS:
+            raise Forbidden("Without API keys this server answers to the name localhost only.")

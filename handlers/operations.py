@@ -1,0 +1,53 @@
+"""What operators and their machines ask: metrics, is it alive, is it ready."""
+
+from gtower_realtime.errors import NotFound
+from handlers.base import ApiHandler, BaseHandler
+from handlers.routes import Route
+
+
+class MetricsHandler(ApiHandler):
+    """All metrics in the Prometheus text format."""
+
+    scope = "read"
+
+    def get(self) -> None:
+        """Answer with the exposition."""
+        self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.finish(self.context.metrics.exposition())
+
+
+class HealthHandler(BaseHandler):
+    """Whether the process is alive: it is, if its loop gets to answer."""
+
+    def get(self) -> None:
+        """Answer 200."""
+        self.reply(200, {"status": "ok"})
+
+
+class ReadinessHandler(BaseHandler):
+    """Whether new connections should be sent here."""
+
+    def get(self) -> None:
+        """Answer 200, or 503 naming the failing parts."""
+        failing = self.context.service.failing_parts()
+        if failing:
+            self.reply(503, {"status": "not ready", "failing": failing})
+        else:
+            self.reply(200, {"status": "ready"})
+
+
+class NotFoundHandler(BaseHandler):
+    """Every path that no route takes."""
+
+    def prepare(self) -> None:
+        """Refuse before the body is read."""
+        raise NotFound("There is nothing at this path; / leads to what there is.")
+
+
+def routes() -> list[Route]:
+    """Return the routes for operators."""
+    return [
+        Route("/metrics", MetricsHandler),
+        Route("/healthz", HealthHandler),
+        Route("/readyz", ReadinessHandler),
+    ]
