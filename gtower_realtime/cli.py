@@ -1,0 +1,101 @@
+"""The command line: one function per command."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import click
+
+from gtower_realtime import __version__, server
+from gtower_realtime.settings import PREFIX, Settings, SettingsError, rows
+
+Command = Callable[..., Any]
+
+NAME = "GTower Realtime"
+
+
+class _ServesByDefault(click.Group):
+    """A group that takes a line without a command as one for ``serve``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        is_for_us = bool(args) and (args[0] in self.help_names(ctx) or not args[0].startswith("-"))
+        return super().parse_args(ctx, args if is_for_us else ["serve", *args])
+
+    def help_names(self, ctx: click.Context) -> list[str]:
+        """Return the options that ask for this group's own help."""
+        return self.get_help_option_names(ctx)
+
+
+def _setting_options(command: Command) -> Command:
+    """Add an option for each setting; not for secrets, which everybody would see in ``ps``."""
+    for row in reversed(rows()):
+        if not row.is_secret:
+            flag = "--" + row.name.removeprefix(PREFIX).lower().replace("_", "-")
+            help_text = f"{row.documentation} [{row.name}; default {row.default}]"
+            command = click.option(flag, row.name, metavar="VALUE", help=help_text)(command)
+    return command
+
+
+def _load_settings(options: Mapping[str, str | None]) -> Settings:
+    """Read the settings, options before the environment; leave with EX_CONFIG if they are wrong."""
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        settings = Settings.load({**os.environ, **given})
+    except SettingsError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        sys.exit(os.EX_CONFIG)
+    for warning in settings.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    return settings
+
+
+@click.group(cls=_ServesByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """GTower Realtime: Socket.IO for browsers, an HTTP API for back-ends.
+
+    Without a command it serves. Settings are environment variables; `settings` lists them.
+    """
+
+
+@main.command()
+@_setting_options
+def serve(**options: str | None) -> NoReturn:
+    """Serve until SIGTERM or SIGINT."""
+    sys.exit(server.serve(_load_settings(options)))
+
+
+@main.command("check-config")
+@_setting_options
+def check_config(**options: str | None) -> None:
+    """Say whether the server would start with the settings; exit status 78 if not."""
+    _load_settings(options)
+    click.echo("The settings are valid.")
+
+
+@main.command("settings")
+@click.option("--json", "as_json", is_flag=True, help="A JSON array instead of a table.")
+def list_settings(*, as_json: bool) -> None:
+    """List all settings with their defaults."""
+    if as_json:
+        click.echo(json.dumps([row._asdict() for row in rows()], indent=2, ensure_ascii=False))
+        return
+    name_width = max(len(row.name) for row in rows())
+    default_width = max(len(row.default) for row in rows())
+    for row in rows():
+        notes = [
+            row.unit,
+            f"also {row.also}" if row.also else "",
+            "secret" if row.is_secret else "",
+        ]
+        shown = f" ({', '.join(filter(None, notes))})" if any(notes) else ""
+        documentation = f"{row.documentation}{shown}"
+        click.echo(f"{row.name:{name_width}}  {row.default:{default_width}}  {documentation}")
+
+
+@main.command()
+def version() -> None:
+    """Say which version this is."""
+    click.echo(f"{NAME} {__version__}")
