@@ -1,0 +1,65 @@
+'use strict';
+
+// What the page can send: one line per client event and per HTTP endpoint. A new line here is all
+// that a new event or endpoint needs; the lists, path fields and samples of the page follow from it.
+
+// A text sample is sent as text, any other as JSON; without a sample the event has no argument.
+const CLIENT_EVENTS = [
+  { event: 'message', about: 'to all others', sample: 'Hello from the test client' },
+  { event: 'joinRoom', sample: { roomName: 'sales' } },
+  { event: 'leaveRoom', sample: { roomName: 'sales' } },
+  { event: 'roomMessage', about: 'to a room', sample: { room: 'sales', message: 'Hello, sales' } },
+  { event: 'joinWhatsAppGeneral' },
+  { event: 'joinWhatsAppRoom', about: 'older name of the same' },
+  { event: 'joinWhatsAppCustomer', sample: { customerId: 'c42' } },
+  { event: 'leaveWhatsAppCustomer', sample: { customerId: 'c42' } },
+];
+
+const NOTIFICATION = {
+  type: 'success',
+  title: 'Order paid',
+  message: 'Order 1042 has been paid.',
+  metadata: { orderId: 1042 },
+};
+const CHAT = { id: 'chat-1', senderId: 'agent-7', senderName: 'Ana', content: 'Good morning!' };
+const CUSTOM = { orderId: 1042, state: 'shipped' };
+const WHATSAPP_STATUS = { status: 'connected', metadata: { phone: '+34 600 000 000' } };
+const WHATSAPP_MESSAGE = { messageId: 'wamid.1042', status: 'delivered' };
+const CONVERSATION = { conversationId: 'conv-9', unread: 2 };
+
+// :names in a path become fields of the form; PATH_SAMPLES prefills them.
+const HTTP_CALLS = [
+  { group: 'Notification', label: 'Notification to everybody', method: 'POST', path: '/websocket/notify/broadcast', body: NOTIFICATION },
+  { group: 'Notification', label: 'Notification to a client', method: 'POST', path: '/websocket/notify/client/:clientId', body: NOTIFICATION },
+  { group: 'Notification', label: 'Notification to a room', method: 'POST', path: '/websocket/notify/room/:roomName', body: NOTIFICATION },
+  { group: 'Notification', label: 'Notification to a user', method: 'POST', path: '/websocket/notify/user/:userId', body: NOTIFICATION },
+  { group: 'Chat message', label: 'Chat message to a client', method: 'POST', path: '/websocket/chat/client/:clientId', body: CHAT },
+  { group: 'Chat message', label: 'Chat message to a room', method: 'POST', path: '/websocket/chat/room/:roomName', body: { ...CHAT, roomId: 'sales' } },
+  { group: 'Chat message', label: 'Chat message to a user', method: 'POST', path: '/websocket/chat/user/:userId', body: CHAT },
+  { group: 'Custom event', label: 'Custom event to everybody', method: 'POST', path: '/websocket/event/broadcast/:eventName', body: CUSTOM },
+  { group: 'Custom event', label: 'Custom event to a client', method: 'POST', path: '/websocket/event/client/:clientId/:eventName', body: CUSTOM },
+  { group: 'Custom event', label: 'Custom event to a room', method: 'POST', path: '/websocket/event/room/:roomName/:eventName', body: CUSTOM },
+  { group: 'Custom event', label: 'Custom event to a user', method: 'POST', path: '/websocket/event/user/:userId/:eventName', body: CUSTOM },
+  { group: 'WhatsApp and conversation', label: 'WhatsApp status', method: 'POST', path: '/websocket/whatsapp/status/:clientId', body: WHATSAPP_STATUS },
+  { group: 'WhatsApp and conversation', label: 'WhatsApp message', method: 'POST', path: '/websocket/whatsapp/message/:clientId', body: WHATSAPP_MESSAGE },
+  { group: 'WhatsApp and conversation', label: 'Conversation', method: 'POST', path: '/websocket/conversation/:clientId', body: CONVERSATION },
+  { group: 'Read', label: 'Server status', method: 'GET', path: '/websocket/status' },
+  { group: 'Read', label: 'Clients', method: 'GET', path: '/websocket/clients', query: 'limit=50' },
+  { group: 'Read', label: 'Client status', method: 'GET', path: '/websocket/clients/:clientId/status' },
+];
+
+const PATH_SAMPLES = {
+  clientId: '',
+  roomName: 'sales',
+  userId: 'agent-7',
+  eventName: 'orderUpdated',
+};
+
+// Which events say that this client now is, or no longer is, in payload.room.
+const MEMBERSHIP_EVENTS = new Map([
+  ['roomJoined', 'joined'],
+  ['roomLeft', 'left'],
+  ['whatsappGeneralJoined', 'joined'],
+  ['whatsappCustomerJoined', 'joined'],
+  ['whatsappCustomerLeft', 'left'],
+]);

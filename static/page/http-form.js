@@ -1,0 +1,174 @@
+'use strict';
+
+// The HTTP side: any call of the catalogue, its answer, and the same call for curl.
+
+const HTTP_TIMEOUT_MS = 60000;
+
+function setUpHttpForm(connection, log) {
+  const pathValues = { ...PATH_SAMPLES };
+  byId('call').append(...callGroups());
+  byId('http').addEventListener('input', showCurl);
+  byId('server').addEventListener('input', showCurl);
+  byId('api-key').addEventListener('input', showCurl);
+  byId('copy-curl').addEventListener('click', (event) => {
+    copyText(byId('curl').textContent, event.currentTarget);
+  });
+  onSubmit(byId('http'), () => sendFromForm(log));
+  connection.addEventListener('event', ({ detail }) => followClients(detail));
+  connection.addEventListener('sessionlost', () => byId('known-clients').replaceChildren());
+  connection.addEventListener('change', () => {
+    if (connection.isConnected) suggestClient(connection.id);
+    showOwnId(connection);
+    showCurl();
+  });
+  byId('call').addEventListener('input', () => showCall(connection, pathValues));
+  showCall(connection, pathValues);
+}
+
+function callGroups() {
+  return [...Map.groupBy(HTTP_CALLS, (call) => call.group)].map(([label, calls]) =>
+    element('optgroup', { label }, ...calls.map((call) =>
+      element('option', { value: HTTP_CALLS.indexOf(call), textContent: call.label }))));
+}
+
+function chosenCall() {
+  return HTTP_CALLS[byId('call').value];
+}
+
+function showCall(connection, pathValues) {
+  const { path, body, query } = chosenCall();
+  byId('path-fields').replaceChildren(...pathNames(path).map((name) => pathField(name, pathValues)));
+  byId('body').value = prettyJson(body);
+  byId('body-field').hidden = body === undefined;
+  byId('query').value = query ?? '';
+  byId('query-field').hidden = query === undefined;
+  byId('http-answer').replaceChildren();
+  showOwnId(connection);
+  showCurl();
+}
+
+function pathNames(path) {
+  return [...path.matchAll(/:(\w+)/g)].map(([, name]) => name);
+}
+
+function pathField(name, pathValues) {
+  const field = element('input', {
+    name,
+    required: true,
+    autocomplete: 'off',
+    spellcheck: false,
+    value: pathValues[name],
+  });
+  if (name === 'clientId') field.setAttribute('list', 'known-clients');
+  field.addEventListener('input', () => { pathValues[name] = field.value; });
+  return element('label', { className: 'field' }, name, field);
+}
+
+function pathInput(name) {
+  return byId('path-fields').querySelector(`[name=${name}]`);
+}
+
+function pathValue(name) {
+  const field = pathInput(name);
+  return field.value || field.placeholder;
+}
+
+// The request as the form has it now, without the key.
+function readRequest() {
+  const { method, path, body } = chosenCall();
+  const query = byId('query').value.trim();
+  const filledPath = path.replace(/:(\w+)/g, (_, name) => encodeURIComponent(pathValue(name)));
+  const target = filledPath + (query ? `?${query}` : '');
+  const server = (serverUrl()?.href ?? DEFAULT_SERVER).replace(/\/+$/, '');
+  return { method, target, url: server + target, body: body && byId('body').value };
+}
+
+async function sendFromForm(log) {
+  const request = readRequest();
+  const name = `${request.method} ${request.target}`;
+  const started = performance.now();
+  let response;
+  let text;
+  try {
+    response = await fetch(request.url, {
+      method: request.method,
+      headers: { ...bodyHeader(request.body), ...keyHeader(byId('api-key').value) },
+      body: request.body,
+      signal: AbortSignal.timeout(HTTP_TIMEOUT_MS),
+    });
+    text = await response.text();
+  } catch (error) {
+    const advice = 'Is the server up, and does CORS_ORIGIN allow this page?';
+    showProblem(byId('http-answer'), `No answer from ${request.url}. ${advice}`);
+    log.add('http', name, { error: error.message });
+    return;
+  }
+  const answer = readAnswer(text);
+  showHttpAnswer(response, answer, Math.round(performance.now() - started));
+  log.add('http', name, { status: response.status, answer });
+  if (Array.isArray(answer)) answer.forEach(({ id }) => suggestClient(id));
+}
+
+function bodyHeader(body) {
+  return body === undefined ? {} : { 'Content-Type': 'application/json' };
+}
+
+function keyHeader(key) {
+  return key ? { 'X-API-Key': key } : {};
+}
+
+function readAnswer(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+function showHttpAnswer(response, answer, milliseconds) {
+  byId('http-answer').replaceChildren(
+    element('span', {
+      className: response.ok ? 'verdict good' : 'verdict bad',
+      textContent: `${response.status} ${response.statusText}`,
+    }),
+    element('small', { textContent: `${milliseconds} ms` }),
+    jsonBlock(prettyJson(answer)),
+  );
+}
+
+// A client id left empty is this page's own.
+function showOwnId(connection) {
+  const field = pathInput('clientId');
+  if (!field) return;
+  field.placeholder = connection.id ?? '';
+  field.required = !connection.id;
+}
+
+function followClients({ name, payload }) {
+  if (name === 'clientJoined') suggestClient(payload.clientId);
+  if (name === 'clientLeft') suggestedClient(payload.clientId)?.remove();
+}
+
+function suggestClient(id) {
+  if (!suggestedClient(id)) byId('known-clients').append(element('option', { value: id }));
+}
+
+function suggestedClient(id) {
+  return [...byId('known-clients').options].find((option) => option.value === id);
+}
+
+// The key is left to the shell's environment, so that a copied command carries no secret.
+function showCurl() {
+  const { method, url, body } = readRequest();
+  const parts = [`curl -i${method === 'GET' ? '' : ` -X ${method}`} ${shellQuoted(url)}`];
+  Object.entries(bodyHeader(body)).forEach(([name, value]) => {
+    parts.push(`-H ${shellQuoted(`${name}: ${value}`)}`);
+  });
+  if (byId('api-key').value) parts.push('-H "X-API-Key: $GTOWER_API_KEY"');
+  if (body) parts.push(`-d ${shellQuoted(body)}`);
+  byId('curl').textContent = parts.join(' \\\n  ');
+}
+
+function shellQuoted(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}

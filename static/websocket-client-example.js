@@ -1,0 +1,17 @@
+'use strict';
+
+// Puts the test client together. Classic scripts, because a page opened from disk may not load
+// ES modules; so `log` and `connection` are at hand in the browser's console too.
+
+const log = new EventLog();
+const connection = new Connection(log);
+
+setUpConnectionForm(connection);
+setUpEmitForm(connection);
+setUpRoomForms(connection);
+setUpHttpForm(connection, log);
+if (FROM_DISK) byId('home').href = 'index.html';
+
+loadBundle().then((isLoaded) => {
+  if (!isLoaded) showMissingBundle();
+});
