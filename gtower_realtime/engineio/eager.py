@@ -3,8 +3,8 @@
 Nearly every handler of an event ends without waiting for anything, and a task for each would cost
 more than the event. (Python 3.12 has `asyncio.eager_task_factory`; this serves 3.11.)
 
-Up to its first wait the coroutine runs inside whatever task runs now, so it must not use what
-belongs to "the current task" before that, such as `asyncio.timeout`.
+Up to its first wait the coroutine runs inside whatever task runs now, or none, so it must not use
+what belongs to "the current task" before that, such as `asyncio.timeout`.
 """
 
 import asyncio
@@ -13,42 +13,59 @@ from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from typing import Any
 
-WhenDone = Callable[[Exception | None], None]
+AnyCoroutine = Coroutine[Any, Any, Any]
 
-_tasks: set[asyncio.Task[None]] = set()
-
-
-def start(coroutine: Coroutine[Any, Any, Any], when_done: WhenDone) -> bool:
-    """Start ``coroutine``; return whether it has ended already.
-
-    If it has not, a task carries on, and ``when_done`` is called once with its exception or None.
-
-    Raises:
-        Exception: what the coroutine raised before it waited for anything.
-    """
-    try:
-        waited_for = coroutine.send(None)
-    except StopIteration:
-        return True
-    task = asyncio.get_running_loop().create_task(_finish(coroutine, waited_for, when_done))
-    _tasks.add(task)  # the loop itself keeps only a weak reference
-    task.add_done_callback(_tasks.discard)
-    return False
+WhenDone = Callable[[BaseException | None], None]
 
 
-async def _finish(
-    coroutine: Coroutine[Any, Any, Any], waited_for: Any, when_done: WhenDone
-) -> None:
-    problem: Exception | None = None
-    try:
-        await _carry_on(coroutine, waited_for)
-    except Exception as raised:  # noqa: BLE001 - handed on to the one who asked
-        problem = raised
-    when_done(problem)
+class EagerTasks:
+    """Starts coroutines, and holds the tasks of those that have to wait."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, coroutine: AnyCoroutine, when_done: WhenDone) -> bool:
+        """Start ``coroutine``; return whether it has ended already.
+
+        If it has not, a task carries on, and ``when_done`` is called once, with its exception or
+        None; with a `CancelledError` when it was cancelled.
+
+        Raises:
+            BaseException: what the coroutine raised before it waited for anything.
+        """
+        try:
+            waited_for = coroutine.send(None)
+        except StopIteration:
+            return True
+        task = asyncio.get_running_loop().create_task(_resume(coroutine, waited_for))
+        self._tasks.add(task)  # the loop itself keeps only a weak reference
+        task.add_done_callback(partial(self._done, coroutine, when_done))
+        return False
+
+    async def finish(self, seconds: float) -> None:
+        """Wait until no coroutine runs any more; after ``seconds``, cancel those that do."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _done(self, coroutine: AnyCoroutine, when_done: WhenDone, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        coroutine.close()  # a task that is cancelled before its first step leaves it open
+        when_done(asyncio.CancelledError() if task.cancelled() else task.exception())
+
+
+async def _resume(coroutine: AnyCoroutine, waited_for: Any) -> None:
+    await carry_on(coroutine, waited_for)
 
 
 @types.coroutine
-def _carry_on(coroutine: Coroutine[Any, Any, Any], waited_for: Any) -> Generator[Any, Any, Any]:
+def carry_on(coroutine: AnyCoroutine, waited_for: Any) -> Generator[Any, Any, Any]:
     """Wait for what the coroutine waits for, in its place, until it ends."""
     while True:
         try:

@@ -3,19 +3,19 @@
 Source: `verify` and `handshake` of the engine.io package, whose codes and messages these are.
 """
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tornado.httputil import HTTPServerRequest
-from tornado.web import HTTPError, RequestHandler
 
-from gtower_realtime import strict_json
 from gtower_realtime.engineio.session import RequestInfo, Session
-from gtower_realtime.errors import InternalError, RealtimeError
 
 _SUPPORTED_REVISION = "4"
 _TRANSPORTS = frozenset({"polling", "websocket"})
+_OWN_ARGUMENTS = frozenset({"EIO", "transport", "sid", "t", "b64", "j"})
 _KEPT_QUERY_CHARACTERS = 2048
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 UNKNOWN_TRANSPORT = (0, "Transport unknown")
 UNKNOWN_SID = (1, "Session ID unknown")
@@ -26,13 +26,26 @@ UNSUPPORTED_REVISION = (5, "Unsupported protocol version")
 
 
 class HandshakeRefused(Exception):
-    """The request is refused with an Engine.IO error body ``{"code", "message"}``."""
+    """The request is refused with an Engine.IO error body ``{"code", "message"}``.
 
-    def __init__(self, error: tuple[int, str], http_status: int = 400) -> None:
-        code, message = error
+    ``code`` is the refusal's name in the metrics.
+    """
+
+    def __init__(
+        self,
+        error: tuple[int, str],
+        http_status: int = 400,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.number, message = error
         super().__init__(message)
+        self.code = message.lower().replace(" ", "_")
         self.http_status = http_status
-        self.body = json.dumps({"code": code, "message": message})
+        self.headers = dict(headers or {})
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the body of the answer."""
+        return {"code": self.number, "message": str(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +84,11 @@ class Query:
         if asked_for != transport:
             raise HandshakeRefused(BAD_REQUEST)
 
-    def kept(self) -> dict[str, str]:
-        """Return what is worth remembering of a handshake; nothing of one that is too long."""
-        size = sum(len(name) + len(value) for name, value in self.arguments.items())
-        return self.arguments if size <= _KEPT_QUERY_CHARACTERS else {}
+    def kept(self) -> Mapping[str, str]:
+        """Return what is the application's; nothing of a query that is too long."""
+        kept = {name: value for name, value in self.arguments.items() if name not in _OWN_ARGUMENTS}
+        size = sum(len(name) + len(value) for name, value in kept.items())
+        return kept if 0 < size <= _KEPT_QUERY_CHARACTERS else _NOTHING
 
 
 def session_of(query: Query, sessions: dict[str, Session]) -> Session | None:
@@ -97,27 +111,3 @@ class Admission:
 
     sid: str
     request: RequestInfo
-
-
-def write_refusal(handler: RequestHandler, problem: BaseException | None) -> None:
-    """Answer Engine.IO's errors in its form, all others in the form of the product."""
-    if isinstance(problem, HTTPError):
-        problem = HandshakeRefused(BAD_METHOD if problem.status_code == 405 else BAD_REQUEST)
-    handler.set_header("Content-Type", "application/json")
-    if isinstance(problem, HandshakeRefused):
-        handler.set_status(problem.http_status)
-        handler.finish(problem.body)
-        return
-    refusal = (
-        problem
-        if isinstance(problem, RealtimeError)
-        else InternalError("The server failed; try again later.")
-    )
-    handler.set_status(refusal.http_status)
-    for name, value in refusal.headers.items():
-        handler.set_header(name, value)
-    handler.finish(
-        strict_json.dumps(
-            {"success": False, "message": refusal.message, "error": refusal.as_dict()}
-        )
-    )

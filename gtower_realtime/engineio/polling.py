@@ -3,11 +3,10 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from tornado.web import HTTPError
+from tornado.iostream import StreamClosedError
 
-from gtower_realtime.bodies import BoundedBodyHandler
 from gtower_realtime.engineio import protocol
-from gtower_realtime.engineio.backpressure import until_readable
+from gtower_realtime.engineio.handler import EngineIOHandler
 from gtower_realtime.engineio.handshake import (
     BAD_METHOD,
     BAD_REQUEST,
@@ -15,11 +14,10 @@ from gtower_realtime.engineio.handshake import (
     HandshakeRefused,
     Query,
     session_of,
-    write_refusal,
 )
 from gtower_realtime.engineio.protocol import EncodedPacket, ProtocolError
 from gtower_realtime.engineio.session import Session
-from gtower_realtime.errors import RealtimeError, TooLarge
+from gtower_realtime.errors import TooLarge
 
 if TYPE_CHECKING:
     from gtower_realtime.engineio.server import EngineIOServer
@@ -35,14 +33,20 @@ class PollingOutput:
     """Hands a session's packets to the GET that waits for them, if one does."""
 
     name = "polling"
-    unsent_bytes = 0
 
-    __slots__ = ("_is_noop_due", "_poll", "is_receiving")
+    __slots__ = ("_is_noop_due", "_poll", "is_receiving", "unsent_bytes")
 
     def __init__(self) -> None:
+        self.unsent_bytes = 0
+        self.is_receiving = False
+        """Whether a POST is under way, from its headers on."""
         self._poll: PollingHandler | None = None
         self._is_noop_due = False
-        self.is_receiving = False
+
+    @property
+    def is_polled(self) -> bool:
+        """Whether a GET waits for packets."""
+        return self._poll is not None
 
     def begin_poll(self, session: Session, poll: "PollingHandler") -> None:
         """Answer ``poll`` as soon as there is something to say.
@@ -50,7 +54,7 @@ class PollingOutput:
         Raises:
             HandshakeRefused: another one waits already; that closes the session.
         """
-        if self._poll is not None:
+        if self.is_polled:
             session.fail(ProtocolError("overlapping polls"))
             raise HandshakeRefused(BAD_REQUEST)
         self._poll = poll
@@ -68,10 +72,14 @@ class PollingOutput:
 
     def send_waiting(self, session: Session) -> None:
         """Answer the waiting poll with what there is; end a closing session after its last."""
-        if self._poll is None:
-            if session.is_discarded:
+        if not self.is_polled:
+            # Waiting for a poll only to say CLOSE would win nothing: the refusal of the next one
+            # makes the client come back just the same.
+            if session.is_closed and not session.has_output:
                 session.end()
             return
+        if self.unsent_bytes and not session.is_discarded:
+            return  # the answer to the last poll is not read yet
         packets = session.take(_SLICE_BYTES)
         is_last = session.is_closed and not session.has_output
         if is_last:
@@ -83,37 +91,39 @@ class PollingOutput:
 
     def release_poll(self) -> None:
         """Answer a pending poll with a NOOP, or else the next one."""
-        self._is_noop_due = self._poll is None
-        if self._poll is not None:
-            self._answer([_NOOP])
+        self._is_noop_due = not self.is_polled
+        self._answer([_NOOP])
 
     def abort(self) -> None:
         """Let go of the waiting poll with a CLOSE."""
-        if self._poll is not None:
-            self._answer([_CLOSE])
+        self._answer([_CLOSE])
 
     def _answer(self, packets: list[EncodedPacket]) -> None:
         poll, self._poll = self._poll, None
         if poll is not None:
-            poll.answer(packets)
+            poll.answer(self, protocol.encode_payload(packets))
 
 
-class PollingHandler(BoundedBodyHandler):
+class PollingHandler(EngineIOHandler):
     """One request of a polling client."""
 
     def initialize(self, engineio: "EngineIOServer") -> None:
         """Take the server; Tornado calls this before anything else."""
-        self._engineio = engineio
+        super().initialize(engineio)
         self._session: Session | None = None
         self._answered: asyncio.Future[None] | None = None
+        self._receives_for: PollingOutput | None = None
+        self._is_gone = False
         self._add_cors_headers()
 
     def set_default_headers(self) -> None:
-        """Let nobody store the answer."""
-        self.clear_header("Server")
+        """Declare what packets are."""
+        super().set_default_headers()
         self.set_header("Content-Type", "text/plain; charset=UTF-8")
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def compute_etag(self) -> str | None:
+        """Compute none: no answer is ever the same as another."""
+        return None
 
     def clear(self) -> None:
         """Begin the answer anew, as for an error; Tornado does so once before `initialize`."""
@@ -129,26 +139,39 @@ class PollingHandler(BoundedBodyHandler):
     def prepare(self) -> None:
         """Check everything that the headers tell, before any of the body is read."""
         self._engineio.check_origin(self.request)
-        if self.request.method == "OPTIONS":
-            return
-        query = Query.of(self.request)
-        query.check("polling")
-        if query.sid is None and self.request.method != "GET":
-            raise HandshakeRefused(BAD_METHOD)
-        if self.request.method not in {"GET", "POST"}:
-            raise HandshakeRefused(BAD_METHOD)
-        self._session = session_of(query, self._engineio.sessions)
-        if self._session is not None:
-            self._engineio.expire_if_due(self._session)
-            if self._session.is_discarded:
-                raise HandshakeRefused(UNKNOWN_SID)
-            if not isinstance(self._session.output, PollingOutput):
-                raise HandshakeRefused(BAD_REQUEST)
+        if self.request.method != "OPTIONS":
+            self._check_request()
         self.check_declared_body()
 
+    def _check_request(self) -> None:
+        query = Query.of(self.request)
+        query.check("polling")
+        if self.request.method not in {"GET", "POST"}:
+            raise HandshakeRefused(BAD_METHOD)
+        if query.sid is None and self.request.method != "GET":
+            raise HandshakeRefused(BAD_METHOD)
+        session = session_of(query, self._engineio.sessions)
+        if session is None:
+            return
+        self._session = session
+        self._engineio.expire_if_due(session)
+        if session.is_discarded:
+            raise HandshakeRefused(UNKNOWN_SID)
+        output = self._polling_output(session)
+        if self.request.method == "POST":
+            if output.is_receiving:
+                session.fail(ProtocolError("overlapping requests with packets"))
+                raise HandshakeRefused(BAD_REQUEST)
+            output.is_receiving = True
+            self._receives_for = output
+
     def max_body_bytes(self) -> int:
-        """Return the session's limit; a handshake has no body."""
-        return 0 if self._session is None else self._session.max_message_bytes
+        """Return the session's limit for packets; nothing else has a body."""
+        return (
+            0
+            if self._receives_for is None or self._session is None
+            else (self._session.max_message_bytes)
+        )
 
     def options(self) -> None:
         """Answer a browser's preflight request."""
@@ -158,41 +181,54 @@ class PollingHandler(BoundedBodyHandler):
         self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
         self.set_header("Access-Control-Max-Age", "600")
 
+    # Packets for the client
+
     async def get(self) -> None:
         """Open a session, or wait for the packets of one."""
         self._answered = asyncio.get_running_loop().create_future()
         if self._session is None:
             output = PollingOutput()
             admission = await self._engineio.admit(self.request)
+            if self._is_gone:
+                self._engineio.withdraw(admission)
+                return
             self._session = self._engineio.open_session(admission, output)
         else:
             output = self._polling_output(self._session)
         output.begin_poll(self._session, self)
         await self._answered
 
-    def answer(self, packets: list[EncodedPacket]) -> None:
-        """End a GET with ``packets``."""
-        if self._answered is not None and not self._answered.done():
-            self.finish(protocol.encode_payload(packets))
-            self._answered.set_result(None)
+    def answer(self, output: PollingOutput, payload: str) -> None:
+        """End a GET with ``payload``."""
+        if self._session is None or self._answered is None or self._answered.done():
+            return
+        content = payload.encode()
+        output.unsent_bytes += len(content)
+        self.finish(content).add_done_callback(self._sent)
+        self._answered.set_result(None)
+
+    def _sent(self, sending: "asyncio.Future[None]") -> None:
+        if self._session is None or sending.cancelled():
+            return
+        output = self._session.output
+        if not isinstance(output, PollingOutput):
+            return  # it was upgraded meanwhile
+        output.unsent_bytes = 0
+        if isinstance(sending.exception(), StreamClosedError):
+            self._session.lost(output, "transport close")
+        elif self._session.has_output:
+            self._engineio.output_waits(self._session)
+
+    # Packets from the client
 
     async def post(self) -> None:
         """Take packets; answered when the session is ready for more."""
         session = self._session
         if session is None:
             raise HandshakeRefused(UNKNOWN_SID)
-        output = self._polling_output(session)
-        if output.is_receiving:
-            session.fail(ProtocolError("overlapping requests with packets"))
-            raise HandshakeRefused(BAD_REQUEST)
-        output.is_receiving = True
-        try:
-            self._take_packets(session, self.body())
-            readable = until_readable(session)
-            if readable is not None:
-                await readable
-        finally:
-            output.is_receiving = False
+        self._polling_output(session)
+        self._take_packets(session, self.body())
+        await _until_readable(session)
         # text/html spares some user agents a download dialog (socket.io issue 43)
         self.set_header("Content-Type", "text/html")
         self.finish("ok")
@@ -214,26 +250,51 @@ class PollingHandler(BoundedBodyHandler):
             raise HandshakeRefused(BAD_REQUEST)
         return session.output
 
+    # The end
+
+    def on_finish(self) -> None:
+        """Let the next POST in."""
+        self._end_receiving()
+
     def on_connection_close(self) -> None:
-        """Take note that the client has gone away: a poll that was cut ends the session."""
+        """Take note that the client has gone away: a request that was cut ends the session."""
         super().on_connection_close()
-        if self._session is None or self._answered is None or self._answered.done():
+        self._is_gone = True
+        receives_for = self._end_receiving()
+        if self._session is None:
+            return
+        if receives_for is not None:
+            self._session.lost(receives_for, "transport error")
+        if self._answered is None or self._answered.done():
             return
         self._answered.set_result(None)
         output = self._session.output
         if isinstance(output, PollingOutput) and output.end_poll(self):
             self._session.lost(output, "transport close")
 
-    # Errors
+    def _end_receiving(self) -> PollingOutput | None:
+        output, self._receives_for = self._receives_for, None
+        if output is not None:
+            output.is_receiving = False
+        return output
 
     def write_error(self, status_code: int, **details: Any) -> None:
-        """Answer Engine.IO's errors in its form, all others in the product's."""
+        """Answer a refusal; packets that are too many bytes end the session as well."""
         _, problem, _ = details.get("exc_info", (None, None, None))
         if isinstance(problem, TooLarge) and self._session is not None:
             self._session.too_big()
-        write_refusal(self, problem)
+        super().write_error(status_code, **details)
 
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Log faults of ours once; a refusal is an answer."""
-        if not isinstance(value, HandshakeRefused | RealtimeError | HTTPError):
-            super().log_exception(typ, value, tb)
+
+async def _until_readable(session: Session) -> None:
+    """Wait until more may be read from the client of ``session``, or it is closed."""
+    if session.is_readable or session.is_closed:
+        return
+    readable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def go_on() -> None:
+        if not readable.done():
+            readable.set_result(None)
+
+    session.when_readable(go_on)
+    await readable

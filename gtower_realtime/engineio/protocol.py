@@ -1,26 +1,23 @@
-"""Engine.IO v4 packets, payloads and frames: pure functions.
+"""Engine.IO v4 packets and payloads: pure functions.
 
-Source: the Engine.IO protocol, revision 4, and RFC 6455 section 5.2 for the frame. Whatever a
-client sends, only `ProtocolError` comes out of here.
+Source: the Engine.IO protocol, revision 4. Whatever a client sends, only `ProtocolError` comes out
+of here.
 """
 
 import base64
 import binascii
-import struct
+
+from gtower_realtime.engineio import frames
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0", "1", "2", "3", "4", "5", "6"
 
 PROBE = "probe"
 """What the ping and the pong that try out an upgrade carry."""
 
-PROTOCOL_ERROR = 1002
-
 _SEPARATOR = "\x1e"
 _BINARY_PREFIX = "b"
 _FROM_CLIENT = frozenset({CLOSE, PING, PONG, MESSAGE, UPGRADE})
 _WITHOUT_DATA = frozenset({CLOSE, PONG, UPGRADE})
-
-_FINAL_TEXT, _FINAL_BINARY = 0x81, 0x82
 
 Packet = tuple[str, str | bytes]
 """The type of a packet and its data."""
@@ -29,7 +26,7 @@ Packet = tuple[str, str | bytes]
 class ProtocolError(Exception):
     """A client has broken the protocol: its connection is closed with ``close_code``."""
 
-    def __init__(self, what: str, close_code: int = PROTOCOL_ERROR) -> None:
+    def __init__(self, what: str, close_code: int = frames.PROTOCOL_ERROR) -> None:
         super().__init__(what)
         self.close_code = close_code
 
@@ -45,7 +42,11 @@ class EncodedPacket:
 
     def __init__(self, encoded: str | bytes) -> None:
         self._encoded = encoded
-        self.frame = _frame(encoded)
+        self.frame = (
+            frames.encode(frames.TEXT, encoded.encode())
+            if isinstance(encoded, str)
+            else frames.encode(frames.BINARY, encoded)
+        )
         self.size = len(self.frame)
 
     @classmethod
@@ -103,17 +104,3 @@ def _decode_from_payload(encoded: str) -> Packet:
         return MESSAGE, base64.b64decode(encoded[1:], validate=True)
     except (binascii.Error, ValueError):
         raise ProtocolError("a binary packet that is not base64") from None
-
-
-def _frame(encoded: str | bytes) -> bytes:
-    """Return an unmasked, final frame, as a server sends it (RFC 6455 section 5.1)."""
-    if isinstance(encoded, str):
-        first, content = _FINAL_TEXT, encoded.encode()
-    else:
-        first, content = _FINAL_BINARY, encoded
-    length = len(content)
-    if length < 126:
-        return struct.pack("!BB", first, length) + content
-    if length < 1 << 16:
-        return struct.pack("!BBH", first, 126, length) + content
-    return struct.pack("!BBQ", first, 127, length) + content

@@ -7,6 +7,7 @@ python-socketio 5.18 asks for what is under "For python-socketio"; requests come
 import asyncio
 import re
 import secrets
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -22,14 +23,28 @@ from tornado.web import Application
 
 from gtower_realtime import strict_json
 from gtower_realtime.addresses import UNIX_SOCKET, TrustedProxies
-from gtower_realtime.engineio import eager, protocol
-from gtower_realtime.engineio.deadlines import DeadlineQueue
-from gtower_realtime.engineio.handshake import FORBIDDEN, Admission, HandshakeRefused, Query
+from gtower_realtime.engineio import protocol
+from gtower_realtime.engineio.deadlines import DeadlineQueue, Timed
+from gtower_realtime.engineio.eager import EagerTasks
+from gtower_realtime.engineio.frames import NOT_UTF_8, PROTOCOL_ERROR, TOO_BIG
+from gtower_realtime.engineio.handshake import (
+    FORBIDDEN,
+    Admission,
+    HandshakeRefused,
+    Query,
+)
 from gtower_realtime.engineio.polling import PollingHandler
 from gtower_realtime.engineio.protocol import EncodedPacket, ProtocolError
-from gtower_realtime.engineio.session import Output, RequestInfo, Session, SessionLimits, State
-from gtower_realtime.engineio.websocket import WebSocketTransport
-from gtower_realtime.errors import RealtimeError
+from gtower_realtime.engineio.session import (
+    NO_PONG,
+    Output,
+    RequestInfo,
+    Session,
+    SessionLimits,
+    State,
+)
+from gtower_realtime.engineio.websocket_handshake import WebSocketHandshakeHandler
+from gtower_realtime.errors import Draining, RealtimeError
 from gtower_realtime.limits import ConnectionLimits
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.origins import OriginPolicy
@@ -44,10 +59,15 @@ _DISCONNECTED = 4003
 
 _DEPARTURES_SECONDS = 0.01
 
+_HANDLER_SECONDS = 10.0
+
+_KEPT_USER_AGENT_CHARACTERS = 512
+
 _DISCONNECT_REASONS = {
-    protocol.PROTOCOL_ERROR: "transport error",
-    1009: "transport error",
-    4201: "ping timeout",
+    PROTOCOL_ERROR: "transport error",
+    NOT_UTF_8: "transport error",
+    TOO_BIG: "transport error",
+    NO_PONG: "ping timeout",
 }
 
 
@@ -103,9 +123,10 @@ class EngineIOServer:
         self._deadlines = DeadlineQueue(config.clock, config.metrics.loop_stall_seconds.inc)
         self._waiting: list[Session] = []
         self._closed: deque[Session] = deque()
+        self._tasks = EagerTasks()
         self._is_turn_end_due = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._all_ended: asyncio.Event | None = None
+        self._settled: asyncio.Event | None = None
         for transport in ("polling", "websocket"):
             count = partial(self._count_sessions, transport)
             config.metrics.connections.labels(transport).set_function(count)
@@ -115,7 +136,7 @@ class EngineIOServer:
         matcher = PathMatches(re.escape(path.rstrip("/")) + "/?")
         arguments = {"engineio": self}
         return [
-            Rule(_IsWebSocketUpgrade(matcher), WebSocketTransport, arguments),
+            Rule(_IsWebSocketUpgrade(matcher), WebSocketHandshakeHandler, arguments),
             Rule(matcher, PollingHandler, arguments),
         ]
 
@@ -128,7 +149,6 @@ class EngineIOServer:
             HandshakeRefused: it may not.
         """
         if not self.origins.allows(request.headers.get("Origin")):
-            self._metrics.handshakes_refused.labels("origin").inc()
             raise HandshakeRefused(FORBIDDEN, 403)
 
     async def admit(self, request: HTTPServerRequest) -> Admission:
@@ -141,11 +161,7 @@ class EngineIOServer:
             HandshakeRefused: the application does not want it.
         """
         info = self._request_info(request)
-        try:
-            self._check_capacity(info.remote_address)
-        except RealtimeError as refusal:
-            self._metrics.handshakes_refused.labels(refusal.code).inc()
-            raise
+        self._check_capacity(info.remote_address)
         admission = Admission(self.generate_id(), info)
         connect = self._handlers.get("connect")
         try:
@@ -181,6 +197,13 @@ class EngineIOServer:
         self._release(admission.request.remote_address)
         self._tell("disconnect", admission.sid, "transport error")
 
+    def count_refusal(
+        self, request: HTTPServerRequest, refusal: HandshakeRefused | RealtimeError
+    ) -> None:
+        """Count a request that was refused, if it asked for a new session."""
+        if "sid" not in request.query_arguments:
+            self._metrics.handshakes_refused.labels(refusal.code).inc()
+
     def expire_if_due(self, session: Session) -> None:
         """Do what is overdue for ``session``, so that an expired one is not served any more."""
         now = self._deadlines.now()
@@ -192,6 +215,8 @@ class EngineIOServer:
         return sum(session.transport_name == transport for session in self.sessions.values())
 
     def _check_capacity(self, address: str) -> None:
+        if self._settled is not None:
+            raise Draining("The server is shutting down.", headers={"Retry-After": "1"})
         refusal = self._config.gate()
         if refusal is not None:
             raise refusal
@@ -207,15 +232,27 @@ class EngineIOServer:
         peer = request.remote_ip or UNIX_SOCKET
         # Tornado gives a peer on a unix socket this address.
         peer = UNIX_SOCKET if peer == "0.0.0.0" else peer  # noqa: S104
+        user_agent = headers.get("User-Agent")
         return RequestInfo(
             remote_address=self._config.proxies.client_address(
                 peer, headers.get("X-Forwarded-For")
             ),
-            user_agent=headers.get("User-Agent"),
+            # The same for very many clients, so all share one.
+            user_agent=user_agent and sys.intern(user_agent[:_KEPT_USER_AGENT_CHARACTERS]),
             origin=headers.get("Origin"),
             authorization=headers.get("Authorization"),
             query=Query.of(request).kept(),
         )
+
+    # Time
+
+    def now(self) -> float:
+        """Return the time that deadlines are of."""
+        return self._deadlines.now()
+
+    def forget_deadline(self, item: Timed) -> None:
+        """Do not look at ``item`` any more."""
+        self._deadlines.forget(item)
 
     # What sessions tell: `SessionEvents`
 
@@ -229,9 +266,9 @@ class EngineIOServer:
         if not session.is_handling:
             self._handle_messages(session)
 
-    def deadline_moved(self, session: Session) -> None:
-        """Look at ``session`` by its new deadline."""
-        self._deadlines.schedule(session)
+    def deadline_moved(self, item: Timed) -> None:
+        """Look at a session, or a connection, by its new deadline."""
+        self._deadlines.schedule(item)
 
     def closed(self, session: Session) -> None:
         """Tell the application at the end of this turn, not in the middle of a fan-out."""
@@ -240,11 +277,11 @@ class EngineIOServer:
 
     def ended(self, session: Session) -> None:
         """Forget ``session``."""
+        self._deadlines.forget(session)
         del self.sessions[session.sid]
         self._release(session.request.remote_address)
         self._metrics.disconnects.labels(str(session.close_code)).inc()
-        if not self.sessions and self._all_ended is not None:
-            self._all_ended.set()
+        self._see_to_end_of_turn()
 
     def dropped(self, session: Session, packet: EncodedPacket) -> None:
         """Count what a slow client did not get."""
@@ -255,28 +292,28 @@ class EngineIOServer:
     def _handle_messages(self, session: Session) -> None:
         while session.inbox:
             session.is_handling = True
-            message = session.inbox.popleft()
-            problem: Exception | None = None
+            message = session.inbox.pop(0)
+            problem: BaseException | None = None
             try:
-                has_ended = eager.start(
+                has_ended = self._tasks.start(
                     self._handlers["message"](session.sid, message),
                     partial(self._carried_on, session),
                 )
-            except Exception as raised:  # noqa: BLE001 - judged in _handled
+            except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - see _handled
                 problem, has_ended = raised, True
             if not has_ended:
                 return  # _carried_on takes up the next one
             self._handled(session, problem)
         session.check_readable()
 
-    def _carried_on(self, session: Session, problem: Exception | None) -> None:
+    def _carried_on(self, session: Session, problem: BaseException | None) -> None:
         self._handled(session, problem)
         if session.is_closed:
             self.closed(session)
         else:
             self._handle_messages(session)
 
-    def _handled(self, session: Session, problem: Exception | None) -> None:
+    def _handled(self, session: Session, problem: BaseException | None) -> None:
         session.is_handling = False
         if isinstance(problem, ProtocolError):
             session.fail(problem)
@@ -306,6 +343,8 @@ class EngineIOServer:
         for session in waiting:
             if session.state is not State.CLOSED:
                 session.output.send_waiting(session)
+        if self._settled is not None and not self.sessions and not self._closed:
+            self._settled.set()
 
     def _tell_departure(self, session: Session) -> None:
         if session.is_handling or session.is_departure_told:
@@ -319,11 +358,11 @@ class EngineIOServer:
         if handler is None:
             return
         try:
-            eager.start(handler(*arguments), partial(self._told, event))
-        except Exception as problem:  # noqa: BLE001 - logged in _told
+            self._tasks.start(handler(*arguments), partial(self._told, event))
+        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - logged in _told
             self._told(event, problem)
 
-    def _told(self, event: str, problem: Exception | None) -> None:
+    def _told(self, event: str, problem: BaseException | None) -> None:
         if problem is not None:
             logger.error("handler_failed", handler=event, exc_info=problem)
 
@@ -379,13 +418,23 @@ class EngineIOServer:
             session.close(_DISCONNECTED, "disconnected by the server")
 
     async def shutdown(self) -> None:
-        """Close all sessions with 1012 and wait until they have ended, a few seconds at most."""
+        """Close all sessions with 1012, and wait until nothing is left of them.
+
+        A client has the few seconds of `LINGER_SECONDS` to fetch what waits for it, a handler that
+        is at work 10 s to end. From the first moment on no new session is opened.
+        """
         for session in list(self.sessions.values()):
             session.close(_SHUTDOWN, "server shutting down")
-        if self.sessions:
-            self._all_ended = asyncio.Event()
-            await self._all_ended.wait()
+        await self._settle()
+        await self._tasks.finish(_HANDLER_SECONDS)
+        await self._settle()
         self._deadlines.close()
+
+    async def _settle(self) -> None:
+        """Wait until all sessions have ended and their departures are told."""
+        self._settled = asyncio.Event()
+        self._see_to_end_of_turn()
+        await self._settled.wait()
 
     def attach(self, app: Application, path: str = "engine.io") -> None:
         """Add the routes to a Tornado application."""

@@ -5,16 +5,16 @@ It is told what came in and what time it is, and says through its two collaborat
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
 from gtower_realtime.engineio import protocol
+from gtower_realtime.engineio.deadlines import Entry
+from gtower_realtime.engineio.frames import TOO_BIG
 from gtower_realtime.engineio.protocol import EncodedPacket, Packet, ProtocolError
 
-TOO_BIG = 1009
 NO_CONNECT = 4006
 SLOW_CONSUMER = 4102
 NO_PONG = 4201
@@ -81,8 +81,8 @@ class SessionEvents(Protocol):
     def message_arrived(self, session: "Session") -> None:
         """There is a message to take up."""
 
-    def deadline_moved(self, session: "Session") -> None:
-        """The next deadline has become earlier."""
+    def deadline_moved(self, item: "Session") -> None:
+        """The next deadline has moved."""
 
     def closed(self, session: "Session") -> None:
         """The session takes and carries no more messages; told once."""
@@ -134,8 +134,8 @@ class Session:
         "is_discarded",
         "is_handling",
         "output",
+        "queue_entry",
         "request",
-        "scheduled_for",
         "sid",
         "state",
     )
@@ -156,15 +156,15 @@ class Session:
         self.close_code = NORMAL
         self.close_reason = ""
         self.is_discarded = False
-        self.inbox: deque[str | bytes] = deque()
+        self.inbox: list[str | bytes] = []
         self.is_handling = False
         self.is_departure_told = False
-        self.scheduled_for = math.inf
+        self.queue_entry: Entry | None = None
         self.custom: dict[str, object] | None = None
         self._limits = limits
         self._events = events
         self._now = now
-        self._queue: deque[EncodedPacket] = deque()
+        self._queue: list[EncodedPacket] = []
         self._queued_bytes = 0
         self._accepted = False
         self._bytes_before_connect = 0
@@ -214,12 +214,15 @@ class Session:
 
     def take(self, max_bytes: int) -> list[EncodedPacket]:
         """Remove and return the oldest packets, up to ``max_bytes`` and at least one."""
-        taken: list[EncodedPacket] = []
-        size = 0
-        while self._queue and (not taken or size + self._queue[0].size <= max_bytes):
-            packet = self._queue.popleft()
-            size += packet.size
-            taken.append(packet)
+        if self._queued_bytes <= max_bytes:
+            taken, self._queue, self._queued_bytes = self._queue, [], 0
+            return taken
+        count, size = 1, self._queue[0].size
+        while count < len(self._queue) and size + self._queue[count].size <= max_bytes:
+            size += self._queue[count].size
+            count += 1
+        taken = self._queue[:count]
+        del self._queue[:count]
         self._queued_bytes -= size
         return taken
 

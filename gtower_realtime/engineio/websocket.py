@@ -1,213 +1,210 @@
 """Engine.IO over WebSocket: from the start, or taking over from polling."""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+import math
+import socket
+from typing import TYPE_CHECKING, cast
 
 from tornado.iostream import IOStream, StreamClosedError
-from tornado.web import HTTPError
-from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
-from gtower_realtime.engineio import protocol
-from gtower_realtime.engineio.backpressure import until_readable
-from gtower_realtime.engineio.handshake import (
-    Admission,
-    HandshakeRefused,
-    Query,
-    session_of,
-    write_refusal,
-)
-from gtower_realtime.engineio.protocol import PROTOCOL_ERROR, EncodedPacket, ProtocolError
-from gtower_realtime.engineio.session import TOO_BIG, Session
-from gtower_realtime.errors import RealtimeError
+from gtower_realtime.engineio import frames, protocol
+from gtower_realtime.engineio.deadlines import Entry
+from gtower_realtime.engineio.frames import FrameError, FrameReader
+from gtower_realtime.engineio.protocol import EncodedPacket, ProtocolError
+from gtower_realtime.engineio.session import Session
 
 if TYPE_CHECKING:
     from gtower_realtime.engineio.server import EngineIOServer
 
-# The most that one client is sent in one turn of the loop, so that no other waits for long.
+# The most that one client is sent, and read from, in one turn of the loop, so that no other waits
+# for long.
 _SLICE_BYTES = 262_144
+_READ_BYTES = 65_536
+_FRAMES_PER_TURN = 64
 
+# How long the peer may take to answer a CLOSE; less after an error, as it is not listened to then.
+_CLOSE_SECONDS = 5.0
 _DROP_SECONDS = 1.0
 
+_MAX_PROBE_BYTES = 64
 _PROBE_PING = protocol.PING + protocol.PROBE
 _PROBE_PONG = EncodedPacket(protocol.PONG + protocol.PROBE)
 
 
-class _Parameters:
-    """What Tornado's protocol asks of `_WebSocketParams`; the size limit follows the session."""
+class WebSocketConnection:
+    """One WebSocket after its 101: an `Output` of a session, and what feeds it.
 
-    ping_interval = None
-    ping_timeout = None
-    compression_options = None
-
-    __slots__ = ("_transport",)
-
-    def __init__(self, transport: "WebSocketTransport") -> None:
-        self._transport = transport
-
-    @property
-    def max_message_size(self) -> int:
-        session = self._transport.session
-        return 0 if session is None else session.max_message_bytes
-
-
-class _ClosingProtocol(WebSocketProtocol13):
-    """Tornado's protocol, which says why before it drops a connection that broke the rules.
-
-    Tornado cuts the TCP connection at once. Unread input then makes the kernel send a reset, and
-    the client may never see the close frame; so the connection is left for a moment, unread.
+    Reads by callbacks, without a task. It owns ``stream``, and lives until that is closed.
     """
 
-    handler: "WebSocketTransport"
-    _is_dropping = False
-
-    def close(self, code: int | None = None, reason: str | None = None) -> None:
-        if code == TOO_BIG and not self.server_terminated:
-            self.handler.too_big()  # it says with which code; Tornado calls _abort next
-        else:
-            super().close(code, reason)
-
-    def _abort(self) -> None:
-        if self._is_dropping:
-            return
-        is_ending = self.server_terminated or self.client_terminated
-        if is_ending or self.stream is None or self.stream.closed():
-            super()._abort()
-            return
-        self._is_dropping = True
-        super().close(*self.handler.farewell())
-        self.client_terminated = True  # ends the loop that reads
-        asyncio.get_running_loop().call_later(_DROP_SECONDS, self._drop)
-
-    def _drop(self) -> None:
-        self._is_dropping = False
-        super()._abort()
-
-
-class WebSocketTransport(WebSocketHandler):
-    """One WebSocket: an `Output` of a session, and what feeds it."""
-
     name = "websocket"
-    session: Session | None
-    unsent_bytes: int
 
-    def initialize(self, engineio: "EngineIOServer") -> None:
-        """Take the server; Tornado calls this before anything else."""
-        self._engineio = engineio
-        self.session = None
+    __slots__ = (
+        "_drop_at",
+        "_engineio",
+        "_hangs_up",
+        "_is_closing",
+        "_is_deaf",
+        "_is_probe",
+        "_owed_pong",
+        "_reader",
+        "_session",
+        "_stream",
+        "queue_entry",
+        "unsent_bytes",
+    )
+
+    def __init__(self, stream: IOStream, engineio: "EngineIOServer") -> None:
         self.unsent_bytes = 0
-        self._admission: Admission | None = None
+        self.queue_entry: Entry | None = None
+        self._stream = stream
+        self._engineio = engineio
+        self._session: Session | None = None
         self._is_probe = False
-        self._stream: IOStream | None = None
+        self._is_closing = False
+        self._is_deaf = False
+        self._hangs_up = False
+        self._owed_pong: bytes | None = None
+        self._drop_at = math.inf
+        self._reader = FrameReader()
 
-    # The handshake
+    def carry(self, session: Session) -> None:
+        """Begin as the transport of a new session."""
+        self._session = session
+        self._begin()
 
-    def set_default_headers(self) -> None:
-        """Say nothing of the software."""
-        self.clear_header("Server")
-
-    async def prepare(self) -> None:
-        """Refuse, before the 101, what would not be served after it."""
-        self._engineio.check_origin(self.request)
-        query = Query.of(self.request)
-        query.check("websocket")
-        self.session = session_of(query, self._engineio.sessions)
-        if self.session is None:
-            self._admission = await self._engineio.admit(self.request)
-            return
-        self._engineio.expire_if_due(self.session)
-        self._is_probe = self.session.begin_upgrade(self)
-        if not self._is_probe:
-            self.session = None  # it has a WebSocket already
-
-    def check_origin(self, origin: str) -> bool:
-        """Pass every origin; :meth:`prepare` has refused the others."""
-        return True
-
-    def get_websocket_protocol(self) -> WebSocketProtocol | None:
-        """Return the protocol that closes in good order; None for another version than 13."""
-        if self.request.headers.get("Sec-WebSocket-Version") != "13":
-            return None
-        return _ClosingProtocol(self, mask_outgoing=False, params=_Parameters(self))  # type: ignore[arg-type]
-
-    def open(self) -> None:
-        """Begin: a session of its own, or the wait for the probe of an upgrade."""
-        self.set_nodelay(True)
-        self._stream = self.ws_connection.stream if self.ws_connection else None
-        if self._admission is not None:
-            admission, self._admission = self._admission, None
-            self.session = self._engineio.open_session(admission, self)
-        elif self.session is None:
+    def probe(self, session: Session) -> None:
+        """Begin as the one that wants to take over a session from polling."""
+        if session.begin_upgrade(self):
+            self._session = session
+            self._is_probe = True
+        else:
             # Refused after the 101 and not before: the protocol's suite wants a WebSocket that
             # closes, and dies of an HTTP error.
-            self.close(PROTOCOL_ERROR, "the session has a WebSocket already")
+            self.close(frames.PROTOCOL_ERROR, "the session has a WebSocket already")
+        self._begin()
 
-    def on_finish(self) -> None:
-        """Take back what was promised to a handshake that ended without the 101."""
-        if self.get_status() != 101:
-            self._withdraw()
-
-    def on_close(self) -> None:
-        """Take note that the connection is gone."""
-        self._withdraw()
-        if self.session is not None and not self._is_probe:
-            self.session.lost(self, "transport close")
-
-    def _withdraw(self) -> None:
-        if self._admission is not None:
-            admission, self._admission = self._admission, None
-            self._engineio.withdraw(admission)
-        if self._is_probe and self.session is not None:
-            self.session.abandon_upgrade(self)
+    def _begin(self) -> None:
+        # Without it an event that follows another waits up to 40 ms for an acknowledgement.
+        self._stream.set_nodelay(True)
+        self._stream.set_close_callback(self._ended)
+        self._read()
 
     # Reading
 
-    def on_message(self, message: str | bytes) -> Awaitable[None] | None:
-        """Take one message; what is returned is awaited before the next is read."""
-        session = self.session
-        if session is None:
-            return None
+    def _read(self) -> None:
+        try:
+            arriving = self._stream.read_bytes(_READ_BYTES, partial=True)
+        except StreamClosedError:
+            return  # _ended is told as well
+        cast("asyncio.Future[bytes]", arriving).add_done_callback(self._arrived)
+
+    def _arrived(self, arriving: "asyncio.Future[bytes]") -> None:
+        if arriving.cancelled() or arriving.exception() is not None:
+            return
+        if self._is_deaf:
+            self._read()
+            return
+        self._reader.feed(arriving.result())
+        self._take_frames()
+
+    def _take_frames(self) -> None:
+        """Act on what was read, as far as the session takes it, and read on."""
+        for _ in range(_FRAMES_PER_TURN):
+            session = self._session
+            if session is not None and not session.is_readable and not session.is_closed:
+                session.when_readable(self._go_on)
+                break
+            try:
+                frame = self._reader.next(self._max_message_bytes())
+            except FrameError as problem:
+                self._fail(problem)
+                frame = None
+            if frame is None:
+                self._read()
+                break
+            self._take_frame(*frame)
+        else:
+            self._go_on()
+        self._pay_pong()
+
+    def _go_on(self) -> None:
+        asyncio.get_running_loop().call_soon(self._take_frames)
+
+    def _max_message_bytes(self) -> int:
+        if self._session is None or self._is_probe:
+            return _MAX_PROBE_BYTES
+        return self._session.max_message_bytes
+
+    def _take_frame(self, opcode: int, content: str | bytes) -> None:
+        if isinstance(content, str) or opcode == frames.BINARY:
+            self._take_message(content)
+        elif opcode == frames.CLOSE:
+            self._answer_close(content)
+        elif opcode == frames.PING:
+            self._owed_pong = content
+
+    def _take_message(self, message: str | bytes) -> None:
+        session = self._session
+        if session is None or self._is_closing:
+            return
         if self._is_probe:
             self._take_probe(session, message)
-            return None
+            return
         session.count_received(message)
         try:
             session.receive(protocol.decode_packet(message))
         except ProtocolError as problem:
             session.fail(problem)
-        return until_readable(session)
 
     def _take_probe(self, session: Session, message: str | bytes) -> None:
         if message == _PROBE_PING:
-            self._write(_PROBE_PONG.frame)
+            if not self.unsent_bytes:  # else it asks without reading the answers
+                self._write(_PROBE_PONG.frame)
             session.probe_arrived()
-        elif message == protocol.UPGRADE and not session.is_closed:
+        elif message == protocol.UPGRADE:
             self._is_probe = False
             session.complete_upgrade(self)
         else:
             session.abandon_upgrade(self)
-            self.close(PROTOCOL_ERROR, "neither probe nor upgrade")
+            self.close(frames.PROTOCOL_ERROR, "neither probe nor upgrade")
 
-    def too_big(self) -> None:
-        """Take note that a message goes beyond the limit."""
-        if self.session is not None and not self._is_probe:
-            self.session.too_big()
+    def _pay_pong(self) -> None:
+        # Of several pings only the last has to be answered (RFC 6455, 5.5.3), so that pongs that
+        # nobody reads do not pile up.
+        if self._owed_pong is not None and not self.unsent_bytes and not self._is_closing:
+            content, self._owed_pong = self._owed_pong, None
+            self._write(frames.encode(frames.PONG, content))
 
-    def farewell(self) -> tuple[int, str]:
-        """Return the close code and reason for a connection that broke the rules."""
-        session = self.session
-        if session is None or self._is_probe or not session.is_closed:
-            return PROTOCOL_ERROR, "protocol error"
-        return session.close_code, session.close_reason
+    def _answer_close(self, content: bytes) -> None:
+        self._hangs_up = True
+        if not self._is_closing:
+            self._send_close(frames.encode(frames.CLOSE, content[:2]), _DROP_SECONDS)
+        elif not self.unsent_bytes:
+            self._stream.close()
+
+    def _fail(self, problem: FrameError) -> None:
+        """Close because of bytes after which nothing can be read any more."""
+        if self._is_closing:
+            self.abort()
+            return
+        self._is_deaf = True
+        session = self._session
+        if session is None or self._is_probe or session.is_closed:
+            self.close(problem.close_code, str(problem))
+        elif problem.close_code == frames.TOO_BIG:
+            session.too_big()
+        else:
+            session.fail(ProtocolError(str(problem), problem.close_code))
 
     # Writing
 
     def send_waiting(self, session: Session) -> None:
         """Write what waits, a slice at most; once nothing waits, end a closing session."""
-        if self.unsent_bytes and not session.is_discarded:
+        if self._is_closing or (self.unsent_bytes and not session.is_discarded):
             return
-        packets = session.take(_SLICE_BYTES)
-        if packets:
+        if session.has_output:
+            packets = session.take(_SLICE_BYTES)
             self._write(
                 packets[0].frame
                 if len(packets) == 1
@@ -219,49 +216,81 @@ class WebSocketTransport(WebSocketHandler):
         elif session.is_closed and (session.is_discarded or not self.unsent_bytes):
             self.close(session.close_code, session.close_reason)
 
-    def release_poll(self) -> None:
-        """Do nothing: there are no polls."""
-
-    def abort(self) -> None:
-        """Cut the TCP connection."""
-        if self._stream is not None:
-            self._stream.close()
-
-    def _write(self, data: bytes) -> None:
-        """Send ``data``, straight to the kernel if it takes it."""
+    def _write(self, content: bytes) -> None:
+        """Send ``content``, straight to the kernel if it takes it."""
         stream = self._stream
-        if stream is None or stream.closed():
+        if stream.closed():
             return
         sent = 0
         if not stream.writing():
             try:
-                sent = stream.socket.send(data)
+                sent = stream.socket.send(content)
             except BlockingIOError:
                 sent = 0
             except OSError:
                 stream.close()
                 return
-            if sent == len(data):
-                return
-        self.unsent_bytes += len(data) - sent
-        stream.write(data[sent:]).add_done_callback(self._written)
+        if sent == len(content):
+            self._all_sent()
+        else:
+            self.unsent_bytes += len(content) - sent
+            stream.write(memoryview(content)[sent:]).add_done_callback(self._written)
 
-    def _written(self, written: "asyncio.Future[None]") -> None:
-        # A stream that was closed meanwhile is told by on_close.
-        if written.cancelled() or isinstance(written.exception(), StreamClosedError):
+    def _written(self, writing: "asyncio.Future[None]") -> None:
+        if writing.cancelled() or writing.exception() is not None or self._stream.writing():
             return
         self.unsent_bytes = 0
-        if self.session is not None:
-            self._engineio.output_waits(self.session)
+        self._pay_pong()
+        self._all_sent()
+        if self._session is not None and not self._is_probe:
+            self._engineio.output_waits(self._session)
 
-    # Errors
+    def _all_sent(self) -> None:
+        if self._hangs_up:
+            self._stream.close()
+        elif self._is_closing and self._is_deaf:
+            # A close with input unread makes the kernel send a reset, and the client may never
+            # see why; so only this direction is closed, and the rest thrown away as it comes.
+            try:
+                self._stream.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                self._stream.close()  # the peer was faster
 
-    def write_error(self, status_code: int, **details: Any) -> None:
-        """Answer a refused handshake."""
-        _, problem, _ = details.get("exc_info", (None, None, None))
-        write_refusal(self, problem)
+    def release_poll(self) -> None:
+        """Do nothing: there are no polls."""
 
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Log faults of ours once; a refusal is an answer."""
-        if not isinstance(value, HandshakeRefused | RealtimeError | HTTPError):
-            super().log_exception(typ, value, tb)
+    # The end
+
+    def close(self, code: int, reason: str) -> None:
+        """Say why, and give the peer a moment to close as well. Idempotent."""
+        if not self._is_closing:
+            seconds = _DROP_SECONDS if self._is_deaf else _CLOSE_SECONDS
+            self._send_close(frames.encode_close(code, reason), seconds)
+
+    def _send_close(self, frame: bytes, seconds: float) -> None:
+        self._is_closing = True
+        self._drop_at = self._engineio.now() + seconds
+        self._engineio.deadline_moved(self)
+        self._write(frame)
+
+    def abort(self) -> None:
+        """Cut the TCP connection."""
+        self._stream.close()
+
+    def _ended(self) -> None:
+        self._engineio.forget_deadline(self)
+        session, self._session = self._session, None
+        if session is None:
+            return
+        if self._is_probe:
+            session.abandon_upgrade(self)
+        else:
+            session.lost(self, "transport close")
+
+    def next_deadline(self) -> float:
+        """Return when the peer has had its moment."""
+        return self._drop_at
+
+    def on_deadline(self, now: float) -> None:
+        """Drop the connection."""
+        self.abort()
