@@ -41,7 +41,11 @@ class Application:
         self.metrics = Metrics()
         self.clients = ClientRegistry()
         self.origins = OriginPolicy(settings.cors_origin)
-        self.socketio = SocketIOServer(self._engineio_config(), namespaces=settings.namespaces)
+        self.socketio = SocketIOServer(
+            self._engineio_config(),
+            namespaces=settings.namespaces,
+            handler_timeout=settings.handler_timeout,
+        )
         self.transport = SocketIOTransport(self.socketio)
         self.log = MemoryEventLog(
             self.clock,

@@ -28,6 +28,7 @@ class ClientEvents:
         """Make this the one place where the events of ``server`` arrive."""
         server.on_accepted(self._accepted)
         server.on_refused(self._refused)
+        server.on_dismissed(self._dismissed)
         for namespace in server.namespaces:
             server.on("disconnect", self._disconnected, namespace=namespace)
             server.on("*", self._said, namespace=namespace)
@@ -52,13 +53,21 @@ class ClientEvents:
         return {"ok": True, **await method(client_id, **row.read(list(arguments)))}
 
     def _refused(self, client_id: str, event: str, refusal: RealtimeError) -> None:
-        payload: dict[str, Any] = {
+        details = {"fields": refusal.fields} if refusal.fields else {}
+        self._tell_exception(client_id, event, refusal.code, refusal.message, **details)
+
+    def _dismissed(self, client_id: str, code: int, reason: str) -> None:
+        self._tell_exception(client_id, "disconnect", code, reason)
+
+    def _tell_exception(
+        self, client_id: str, event: str, code: str | int, message: str, **details: Any
+    ) -> None:
+        payload = {
             "status": "error",
             "event": event[:MAX_EVENT_NAME],
-            "code": refusal.code,
-            "message": refusal.message,
+            "code": code,
+            "message": message,
+            **details,
             "timestamp": format_timestamp(self._clock.now()),
         }
-        if refusal.fields:
-            payload["fields"] = refusal.fields
         self._transport.send(client_id, "exception", payload)

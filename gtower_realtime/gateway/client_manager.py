@@ -10,11 +10,15 @@ from typing import Any
 
 from socketio import AsyncManager, packet
 
-from gtower_realtime.engineio.protocol import EncodedPacket
 from gtower_realtime.engineio.session import Session
+from gtower_realtime.gateway.packets import engineio_packets
 from gtower_realtime.gateway.rooms import Members, RoomIndex
 
 Acknowledged = Callable[..., Any]
+"""Called with what a listener acknowledges an event with; may be a coroutine function."""
+
+MAX_WAITING_ACKNOWLEDGEMENTS = 1000
+"""Of one client; a client that never acknowledges takes no more memory than these."""
 
 
 class ClientManager(AsyncManager):  # type: ignore[misc]
@@ -29,7 +33,7 @@ class ClientManager(AsyncManager):  # type: ignore[misc]
         self.index: RoomIndex[Session] = RoomIndex()
         self._pending: dict[str, tuple[Session, str]] = {}
         self._client_ids: dict[str, dict[str, str]] = {}
-        self._acknowledged: dict[str, dict[int, Acknowledged | None]] = {}
+        self._acknowledged: dict[str, dict[int, Acknowledged]] = {}
         self._ack_ids = itertools.count(1)
 
     # Connecting and disconnecting
@@ -138,47 +142,49 @@ class ClientManager(AsyncManager):  # type: ignore[misc]
     ) -> None:
         """Send an event to a room, a list of rooms, a client or all, one copy each.
 
-        A tuple is several arguments. ``callback`` is called with what each receiver's listener
-        acknowledges with.
+        A tuple is several arguments. ``room`` None is everyone in the namespace; an empty name or
+        list is nobody. ``callback`` is called with what each receiver's listener acknowledges
+        with, and never for a receiver that does not: of each client's callbacks the newest
+        `MAX_WAITING_ACKNOWLEDGEMENTS` wait, until it disconnects.
+
+        Raises:
+            ValueError: ``data`` cannot be said in JSON; nobody has got anything.
         """
         arguments = data if isinstance(data, tuple) else () if data is None else (data,)
-        skipped = set(skip_sid) if isinstance(skip_sid, list) else {skip_sid}
+        skipped = skip_sid if isinstance(skip_sid, list | tuple | set) else (skip_sid,)
         recipients = {
             sid: session
-            for members in self._members(namespace, to or room)
+            for members in self._members(namespace, room if to is None else to)
             for sid, session in members.items()
             if sid not in skipped
         }
-        shared = None if callback else self._encode(namespace, [event, *arguments])
+        pkt = self.server.packet_class(packet.EVENT, [event, *arguments], namespace)
+        shared = engineio_packets(pkt)
         for sid, session in recipients.items():
-            # A receiver that is asked to acknowledge gets a packet with an id of its own.
-            packets = shared or self._encode(
-                namespace, [event, *arguments], self._generate_ack_id(sid, callback)
-            )
+            packets = shared
+            if callback is not None:
+                # A receiver that is asked to acknowledge gets a packet with an id of its own.
+                pkt.id = self._generate_ack_id(sid, callback)
+                packets = engineio_packets(pkt)
             for encoded in packets:
                 session.send(encoded)
-
-    def _encode(
-        self, namespace: str, data: list[Any], ack_id: int | None = None
-    ) -> list[EncodedPacket]:
-        pkt = self.server.packet_class(packet.EVENT, data=data, namespace=namespace, id=ack_id)
-        encoded = pkt.encode()
-        parts = encoded if isinstance(encoded, list) else [encoded]
-        return [EncodedPacket.message(part) for part in parts]
 
     def _members(self, namespace: str, room: Any) -> Iterator[Members[Session]]:
         if room is None:
             yield self.index.everyone().get(namespace, {})
             return
-        for name in [room] if isinstance(room, str) else room:
+        for name in room if isinstance(room, list | tuple) else (room,):
             yield self.index.members(name).get(namespace, {})
 
     # Acknowledgements
 
-    def _generate_ack_id(self, sid: str, callback: Acknowledged | None) -> int:
+    def _generate_ack_id(self, sid: str, callback: Acknowledged) -> int:
         # One count for the process: an id is never used twice, whoever it was for.
         ack_id = next(self._ack_ids)
-        self._acknowledged.setdefault(sid, {})[ack_id] = callback
+        waiting = self._acknowledged.setdefault(sid, {})
+        if len(waiting) >= MAX_WAITING_ACKNOWLEDGEMENTS:
+            del waiting[next(iter(waiting))]
+        waiting[ack_id] = callback
         return ack_id
 
     async def trigger_callback(self, sid: str, id: int, data: list[Any]) -> None:  # noqa: A002

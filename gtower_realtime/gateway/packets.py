@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from socketio import packet
 
 from gtower_realtime import strict_json
-from gtower_realtime.engineio.protocol import ProtocolError
+from gtower_realtime.engineio.protocol import EncodedPacket, ProtocolError
 from gtower_realtime.names import PROTOCOL_EVENTS
 
 MAX_ATTACHMENTS = 10
@@ -69,6 +69,17 @@ class StrictPacket(packet.Packet):  # type: ignore[misc]
         if is_binary:
             _check_placeholders(self.data, attachments)
         return attachments
+
+
+def engineio_packets(pkt: packet.Packet) -> list[EncodedPacket]:
+    """Return the Engine.IO messages that carry ``pkt``: its text, and its attachments if any.
+
+    Raises:
+        ValueError: its data cannot be said in JSON.
+    """
+    encoded = pkt.encode()
+    parts = encoded if isinstance(encoded, list) else [encoded]
+    return [EncodedPacket.message(part) for part in parts]
 
 
 def encode_event(namespace: str, event: str, *arguments: Any) -> str:

@@ -2,7 +2,8 @@
 
 Every packet is checked before anything acts on it; what is against the protocol closes the
 connection. A client is accepted or gone, nothing between. Every event has exactly one outcome: its
-acknowledgement or, when none was asked for, an `exception` event in case of a refusal.
+acknowledgement or, when none was asked for, an `exception` event in case of a refusal. A handler
+that fails or hangs costs nobody but its own client anything.
 
 Private parts of python-socketio 5.18 that are overridden: `_engineio_server_class`,
 `_handle_eio_connect`, `_handle_eio_message`, `_handle_eio_disconnect`, `_handle_connect`,
@@ -10,7 +11,7 @@ Private parts of python-socketio 5.18 that are overridden: `_engineio_server_cla
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
 import structlog
@@ -21,11 +22,14 @@ from gtower_realtime.engineio.server import EngineIOConfig, EngineIOServer
 from gtower_realtime.engineio.session import RequestInfo
 from gtower_realtime.errors import InternalError, RealtimeError, UnknownEvent, ValidationFailed
 from gtower_realtime.gateway.client_manager import ClientManager
-from gtower_realtime.gateway.packets import StrictPacket, encode_event
+from gtower_realtime.gateway.packets import StrictPacket, engineio_packets
+from gtower_realtime.gateway.time_limit import within
+from gtower_realtime.logs import RepeatLimitedLogger
 
-logger = structlog.get_logger(__name__)
-
+TRY_AGAIN_LATER = 1013
 DISCONNECTED_FOR_GOOD = 4003
+
+_SHOWN_NAME = 64
 
 Accepted = Callable[[str, RequestInfo], Awaitable[None]]
 """Called with the client id and the handshake's request."""
@@ -33,12 +37,16 @@ Accepted = Callable[[str, RequestInfo], Awaitable[None]]
 Refused = Callable[[str, str, RealtimeError], None]
 """Called with the client id, the event's name and the refusal."""
 
+Dismissed = Callable[[str, int, str], None]
+"""Called with the client id, the close code and the reason."""
+
 
 class SocketIOServer(AsyncServer):  # type: ignore[misc]
     """A strict Socket.IO v5 server on the Engine.IO server of this house.
 
-    Handlers are bound with `on`; they raise `RealtimeError` to refuse. With ``carries_binary``
-    false an event with attachments is read whole and refused.
+    Handlers are bound with `on`; they raise `RealtimeError` to refuse. One that works for longer
+    than ``handler_timeout`` seconds is cancelled, which its client sees as an internal error; 0 is
+    no limit. With ``carries_binary`` false an event with attachments is read whole and refused.
     """
 
     manager: ClientManager
@@ -50,6 +58,7 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         *,
         namespaces: tuple[str, ...] = ("/",),
         carries_binary: bool = False,
+        handler_timeout: float = 10.0,
     ) -> None:
         super().__init__(
             client_manager=ClientManager(),
@@ -61,8 +70,11 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         )
         self._accepted: Accepted | None = None
         self._refused: Refused | None = None
+        self._dismissed: Dismissed | None = None
         self._carries_binary = carries_binary
+        self._handler_timeout = handler_timeout
         self._metrics = config.metrics
+        self._faults = RepeatLimitedLogger(structlog.get_logger(__name__), config.clock)
 
     def on_accepted(self, handler: Accepted) -> None:
         """Have ``handler`` run right after each CONNECT: it is the first to send to the client."""
@@ -71,6 +83,10 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
     def on_refused(self, handler: Refused) -> None:
         """Have ``handler`` tell clients of refusals that they asked no acknowledgement for."""
         self._refused = handler
+
+    def on_dismissed(self, handler: Dismissed) -> None:
+        """Have ``handler`` tell clients why, before they are disconnected for good."""
+        self._dismissed = handler
 
     def _engineio_server_class(self) -> type[EngineIOServer]:
         return EngineIOServer
@@ -90,6 +106,10 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         else:
             if not isinstance(data, bytes):
                 raise ProtocolError("a packet where an attachment was announced")
+            session = self.eio.sessions[eio_sid]
+            if sum(map(len, (*incomplete.attachments, data))) > session.max_message_bytes:
+                session.too_big()
+                return
             if not incomplete.add_attachment(data):
                 return
             pkt = self._binary_packet.pop(eio_sid)
@@ -105,10 +125,16 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
             raise ProtocolError("a packet for a namespace that is not connected")
         if pkt.packet_type == packet.DISCONNECT:
             await self._handle_disconnect(eio_sid, namespace, self.reason.CLIENT_DISCONNECT)
+            self._expect_connect(eio_sid)
         elif pkt.packet_type in {packet.ACK, packet.BINARY_ACK}:
-            await self.manager.trigger_callback(sid, cast("int", pkt.id), pkt.data)
+            await self._take_acknowledgement(sid, pkt)
         else:
             await self._take_event(sid, eio_sid, pkt)
+
+    def _expect_connect(self, eio_sid: str) -> None:
+        session = self.eio.sessions.get(eio_sid)
+        if session is not None and not self.manager.namespaces_of(eio_sid):
+            session.expect_connect()
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         for namespace in list(self.manager.namespaces_of(eio_sid)):
@@ -116,7 +142,7 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         self._binary_packet.pop(eio_sid, None)
         self.environ.pop(eio_sid, None)
 
-    # Socket.IO packets
+    # Connecting and disconnecting
 
     async def _handle_connect(self, eio_sid: str, namespace: str, data: Any) -> None:
         if namespace not in self.namespaces:
@@ -125,12 +151,18 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         sid = await self.manager.pre_connect(eio_sid, namespace)
         if sid is None:
             raise ProtocolError("a second CONNECT to the same namespace")
-        refusal = await self._ask_connect_handler(sid, eio_sid, namespace, data)
-        session = self.eio.sessions.get(eio_sid)
-        if session is None or refusal is not None:
+        session = self.eio.sessions[eio_sid]
+        try:
+            await self._ask_connect_handler(sid, eio_sid, namespace, data)
+        except exceptions.ConnectionRefusedError as refusal:
             await self.manager.disconnect(sid, namespace)
-            if refusal is not None:
-                await self._refuse_connect(eio_sid, namespace, refusal)
+            await self._refuse_connect(eio_sid, namespace, refusal.error_args)
+            return
+        except RealtimeError as refusal:
+            # After a CONNECT_ERROR the stock client stays away; after a close it tries again.
+            session.close(TRY_AGAIN_LATER, refusal.code)
+        if session.is_closed:
+            await self.manager.disconnect(sid, namespace)
             return
         pkt = self.packet_class(packet.CONNECT, {"sid": sid}, namespace=namespace)
         await self._send_packet(eio_sid, pkt)
@@ -139,24 +171,29 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         if self._accepted is not None:
             await self._accepted(sid, session.request)
 
-    async def _ask_connect_handler(
-        self, sid: str, eio_sid: str, namespace: str, data: Any
-    ) -> dict[str, Any] | None:
-        """Return the payload of the refusal, or None when the client may come in."""
+    async def _ask_connect_handler(self, sid: str, eio_sid: str, namespace: str, data: Any) -> None:
+        """Have the application decide about a client.
+
+        Raises:
+            exceptions.ConnectionRefusedError: it may not come in, and is told so for good.
+            RealtimeError: it may not come in now.
+        """
+        arguments = (sid, self.environ[eio_sid], data)
         try:
-            answer = await self._trigger_event(
-                "connect", namespace, sid, self.environ[eio_sid], data
-            )
+            answer = await self._trigger("connect", namespace, *arguments)
+        except exceptions.ConnectionRefusedError:
+            raise
         except RealtimeError as refusal:
-            return _connect_error(refusal)
-        except exceptions.ConnectionRefusedError as refusal:
-            return dict(refusal.error_args)
+            if refusal.retryable:
+                raise
+            details = {"code": refusal.code, "retryable": False}
+            raise exceptions.ConnectionRefusedError(refusal.message, details) from None
         except ConnectionRefusedError:
             answer = False
-        except Exception:  # the edge: a fault of ours is a refusal to the client
-            logger.exception("connect_handler_failed", client_id=sid)
-            return _connect_error(InternalError("The server failed; try again later."))
-        return {"message": "Connection refused by server"} if answer is False else None
+        except Exception as fault:  # noqa: BLE001 - the edge: logged, and answered
+            raise self._internal_error("connect_handler_failed", namespace, fault) from None
+        if answer is False:
+            raise exceptions.ConnectionRefusedError("Connection refused by server")
 
     async def _refuse_connect(self, eio_sid: str, namespace: str, reason: dict[str, Any]) -> None:
         pkt = self.packet_class(packet.CONNECT_ERROR, data=reason, namespace=namespace)
@@ -170,42 +207,82 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
             return
         was_accepted = self.manager.is_connected(sid, namespace)
         await self.manager.disconnect(sid, namespace)
-        if was_accepted:
-            await self._trigger_event("disconnect", namespace, sid, reason)
+        if not was_accepted:
+            return
+        try:
+            await self._trigger("disconnect", namespace, sid, reason)
+        except Exception as fault:  # noqa: BLE001 - the edge: logged; the other namespaces go on
+            self._internal_error("disconnect_handler_failed", namespace, fault)
+
+    # Events and acknowledgements
 
     async def _take_event(self, sid: str, eio_sid: str, pkt: StrictPacket) -> None:
         """Have an event handled and give its one outcome: here errors become answers."""
         event = pkt.data[0]
         refusal: RealtimeError | None = None
-        answer: Any = None
+        outcome: list[EncodedPacket] = []
         try:
             answer = await self._handle(sid, pkt)
+            outcome = _acknowledgement(pkt, answer)
         except RealtimeError as problem:
             refusal = problem
-        except Exception:  # the edge: a fault of ours is an answer to the client
-            logger.exception("event_handler_failed", client_event=event[:64], client_id=sid)
-            refusal = InternalError("The server failed; try again later.")
+        except Exception as fault:  # noqa: BLE001 - the edge: logged, and answered
+            refusal = self._internal_error("event_handler_failed", event[:_SHOWN_NAME], fault)
         if refusal is not None:
             self._metrics.events_refused.labels(refusal.code).inc()
-            answer = {"ok": False, "error": refusal.as_dict()}
-        if pkt.id is not None:
-            await self._send_packet(eio_sid, self._acknowledgement(pkt, answer))
-        elif refusal is not None and self._refused is not None:
-            self._refused(sid, event, refusal)
+            outcome = _acknowledgement(pkt, {"ok": False, "error": refusal.as_dict()})
+            if pkt.id is None and self._refused is not None:
+                self._refused(sid, event, refusal)
+        session = self.eio.sessions.get(eio_sid)
+        if session is not None:
+            for encoded in outcome:
+                session.send(encoded)
 
     async def _handle(self, sid: str, pkt: StrictPacket) -> Any:
         if pkt.packet_type == packet.BINARY_EVENT and not self._carries_binary:
             raise ValidationFailed("Binary is not carried; send JSON.")
         event, *arguments = pkt.data
-        answer = await self._trigger_event(event, pkt.namespace or "/", sid, *arguments)
+        answer = await self._trigger(event, pkt.namespace or "/", sid, *arguments)
         if answer is self.not_handled:
-            raise UnknownEvent(f"There is no client event {event[:64]!r}.")
+            raise UnknownEvent(f"There is no client event {event[:_SHOWN_NAME]!r}.")
         return answer
 
-    def _acknowledgement(self, pkt: StrictPacket, answer: Any) -> StrictPacket:
-        """Return the ACK; a tuple is several arguments, None is none."""
-        data = list(answer) if isinstance(answer, tuple) else [] if answer is None else [answer]
-        return StrictPacket(packet.ACK, namespace=pkt.namespace, id=pkt.id, data=data)
+    async def _take_acknowledgement(self, sid: str, pkt: StrictPacket) -> None:
+        try:
+            callback = self.manager.trigger_callback(sid, cast("int", pkt.id), pkt.data)
+            await within(self._handler_timeout, callback)
+        except Exception as fault:  # noqa: BLE001 - the edge: logged; the client goes on
+            self._internal_error("acknowledgement_handler_failed", "", fault)
+
+    def _trigger(self, event: str, namespace: str, *arguments: Any) -> Coroutine[Any, Any, Any]:
+        """Return a call of the application's handler, bounded in time."""
+        return within(self._handler_timeout, self._trigger_event(event, namespace, *arguments))
+
+    def _internal_error(self, what: str, subject: str, fault: Exception) -> InternalError:
+        """Log a fault of ours, once a second for the same ``subject``, and return the answer."""
+        self._faults.error(f"{what} {subject}", what, subject=subject, exc_info=fault)
+        return InternalError("The server failed; try again later.")
+
+    # Sending and closing
+
+    async def emit(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        namespace: str | None = None,
+        callback: Callable[..., Any] | None = None,
+        ignore_queue: bool = False,
+    ) -> None:
+        """Send an event; see `ClientManager.emit`.
+
+        Other than in python-socketio, an empty ``to`` or ``room`` is nobody, not everybody.
+        """
+        await self.manager.emit(
+            event, data, namespace or "/", room=room, skip_sid=skip_sid, callback=callback, to=to
+        )
 
     async def disconnect(
         self, sid: str, namespace: str | None = None, ignore_queue: bool = False
@@ -216,24 +293,28 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
     def close_client(self, sid: str, code: int, reason: str) -> None:
         """End the connection of a client with a close code of PRODUCT.md section 6.
 
-        After 4003 the stock client stays away: it hears an `exception` and a DISCONNECT first.
-        After any other code it comes back by itself. Silent when the client is gone.
+        After 4003 the stock client stays away: it hears why, and a DISCONNECT, first. After any
+        other code it comes back by itself. Silent when the client is gone.
         """
         session = self.manager.index.connection_of(sid)
         namespace = self.manager.index.namespace_of(sid)
         if session is None or namespace is None:
             return
         if code == DISCONNECTED_FOR_GOOD:
-            farewell = {"event": "disconnect", "code": code, "message": reason}
-            session.send(EncodedPacket.message(encode_event(namespace, "exception", farewell)))
+            if self._dismissed is not None:
+                self._dismissed(sid, code, reason)
             pkt = self.packet_class(packet.DISCONNECT, namespace=namespace)
-            session.send(EncodedPacket.message(pkt.encode()))
+            for encoded in engineio_packets(pkt):
+                session.send(encoded)
         session.close(code, reason)
 
 
-def _connect_error(refusal: RealtimeError) -> dict[str, Any]:
-    """Return a CONNECT_ERROR payload; the stock client shows ``data`` as ``error.data``."""
-    return {
-        "message": refusal.message,
-        "data": {"code": refusal.code, "retryable": refusal.retryable},
-    }
+def _acknowledgement(pkt: StrictPacket, answer: Any) -> list[EncodedPacket]:
+    """Return the ACK of ``pkt``, nothing if it wants none.
+
+    A tuple is several arguments, None is none.
+    """
+    if pkt.id is None:
+        return []
+    data = list(answer) if isinstance(answer, tuple) else [] if answer is None else [answer]
+    return engineio_packets(StrictPacket(packet.ACK, data, pkt.namespace, pkt.id))
