@@ -16,7 +16,7 @@ VENDOR_READY := $(VENDOR)/socket.io.min.js
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test check format lock
+.PHONY: help install run test check format docs lock
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ check: install  ## Check form, types and who imports whom
 format: install  ## Bring all code into form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: install  ## Renew the tables of the README from those of the code
+	$(BIN)/python run.py reference --into README.md
 
 lock:  ## Renew requirements.txt and package-lock.json with the newest versions allowed
 	rm -rf build/lock

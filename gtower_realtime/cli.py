@@ -4,11 +4,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from gtower_realtime import __version__, server
+from gtower_realtime import __version__, reference, server
 from gtower_realtime.settings import PREFIX, Settings, SettingsError, rows
 
 Command = Callable[..., Any]
@@ -93,6 +94,22 @@ def list_settings(*, as_json: bool) -> None:
         shown = f" ({', '.join(filter(None, notes))})" if any(notes) else ""
         documentation = f"{row.documentation}{shown}"
         click.echo(f"{row.name:{name_width}}  {row.default:{default_width}}  {documentation}")
+
+
+@main.command("reference")
+@click.option(
+    "--into",
+    "document",
+    type=click.Path(exists=True, dir_okay=False, writable=True, path_type=Path),
+    help="Renew the tables between the markers of this file instead.",
+)
+def show_reference(document: Path | None) -> None:
+    """Print the tables of events, endpoints, errors and settings in Markdown."""
+    if document is None:
+        click.echo("\n".join(reference.sections().values()), nl=False)
+        return
+    text = document.read_text(encoding="utf-8")
+    document.write_text(reference.replace_sections(text), encoding="utf-8")
 
 
 @main.command()

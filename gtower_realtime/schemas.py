@@ -264,7 +264,7 @@ class RoomMessageArgument(ArgumentSchema):
 
 
 class MessageArgument(ArgumentSchema):
-    """The argument of ``message``: any JSON value, held under ``message``."""
+    """Any JSON value; of an object, ``type`` and ``timestamp`` are checked. Held as ``message``."""
 
     message = Json(required=True)
 

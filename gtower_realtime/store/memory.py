@@ -8,7 +8,7 @@ from gtower_realtime.ports import Clock, Offset, Publication
 
 
 class MemoryEventLog:
-    """An `EventLog` bounded by events, bytes of JSON and age; 0 is no bound, the oldest go first."""
+    """An `EventLog` bounded by events, bytes of JSON and age, 0 for no bound; oldest go first."""
 
     def __init__(
         self, clock: Clock, *, max_events: int, max_bytes: int, max_age_seconds: float
