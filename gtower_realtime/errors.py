@@ -83,6 +83,24 @@ class Unauthorized(RealtimeError):
     code, http_status = "unauthorized", 401
 
 
+class MissingToken(RealtimeError):
+    """Clients need a token here. Connect with ``auth: {token}``."""
+
+    code, http_status = "missing_token", 401
+
+
+class InvalidToken(RealtimeError):
+    """The token is not one of ours, or not for here. Get another; this one will never pass."""
+
+    code, http_status = "invalid_token", 401
+
+
+class TokenExpired(RealtimeError):
+    """The token was good and its time is over. Get a new one."""
+
+    code, http_status = "token_expired", 401
+
+
 class Forbidden(RealtimeError):
     """The caller is known, and may not do this."""
 
