@@ -125,8 +125,13 @@ class DeadlineQueue:
     def _wake(self) -> None:
         now = self.now()
         self._wakes_at = math.inf
+        # All are taken out first: one that leaves its deadline in the past has its next turn at the
+        # next wake-up.
+        due: list[Entry] = []
         while self._heap and self._heap[0].at <= now:
-            item = heapq.heappop(self._heap).item
+            due.append(heapq.heappop(self._heap))
+        for entry in due:
+            item = entry.item
             if item is None:
                 continue
             item.queue_entry = None

@@ -73,20 +73,22 @@ class PollingOutput:
     def send_waiting(self, session: Session) -> None:
         """Answer the waiting poll with what there is; end a closing session after its last."""
         if not self.is_polled:
-            # Waiting for a poll only to say CLOSE would win nothing: the refusal of the next one
-            # makes the client come back just the same.
-            if session.is_closed and not session.has_output:
+            if session.is_discarded:
                 session.end()
+            elif session.is_closed and not session.has_output:
+                session.hand_over_soon()
             return
         if self.unsent_bytes and not session.is_discarded:
             return  # the answer to the last poll is not read yet
         packets = session.take(_SLICE_BYTES)
-        is_last = session.is_closed and not session.has_output
-        if is_last:
-            packets.append(_CLOSE)
         if packets:
+            # Never with a CLOSE behind them: the stock client acts on a CLOSE at once and on
+            # messages a tick later, so it would lose them, a DISCONNECT among them.
             self._answer(packets)
-        if is_last:
+            if session.is_closed and not session.has_output:
+                session.hand_over_soon()
+        elif session.is_closed:
+            self._answer([_CLOSE])
             session.end()
 
     def release_poll(self) -> None:

@@ -25,6 +25,9 @@ _PING = EncodedPacket(protocol.PING)
 # How long a session that is being closed may take to hand over what still waits for its client.
 LINGER_SECONDS = 5.0
 
+LAST_WORD_SECONDS = 0.5
+"""How long a polling client has to come and hear that it was closed, once nothing else waits."""
+
 # Messages that may wait for the one being handled before the server stops reading.
 _MAX_WAITING_MESSAGES = 32
 
@@ -387,6 +390,11 @@ class Session:
         self._events.output_waits(self)
         self._events.deadline_moved(self)
         self.check_readable()
+
+    def hand_over_soon(self) -> None:
+        """Take note that only the word CLOSE waits: it is not worth waiting long for."""
+        self._linger_until = min(self._linger_until, self._now() + LAST_WORD_SECONDS)
+        self._events.deadline_moved(self)
 
     def fail(self, problem: ProtocolError) -> None:
         """Close because the client has broken the protocol."""

@@ -67,6 +67,8 @@ class WebSocketConnection:
         self._owed_pong: bytes | None = None
         self._drop_at = math.inf
         self._reader = FrameReader()
+        # Before anything is written: a stream that is closed already never calls it.
+        stream.set_close_callback(self._ended)
 
     def carry(self, session: Session) -> None:
         """Begin as the transport of a new session."""
@@ -87,7 +89,6 @@ class WebSocketConnection:
     def _begin(self) -> None:
         # Without it an event that follows another waits up to 40 ms for an acknowledgement.
         self._stream.set_nodelay(True)
-        self._stream.set_close_callback(self._ended)
         self._read()
 
     # Reading
@@ -293,4 +294,5 @@ class WebSocketConnection:
 
     def on_deadline(self, now: float) -> None:
         """Drop the connection."""
+        self._drop_at = math.inf
         self.abort()

@@ -5,7 +5,6 @@ import binascii
 import hashlib
 
 from tornado.httputil import HTTPServerRequest
-from tornado.iostream import StreamClosedError
 
 from gtower_realtime.engineio.handler import EngineIOHandler
 from gtower_realtime.engineio.handshake import (
@@ -50,27 +49,28 @@ class WebSocketHandshakeHandler(EngineIOHandler):
         session = session_of(query, self._engineio.sessions)
         if session is not None:
             self._engineio.expire_if_due(session)
-            self._switch(accept).probe(session)
+            connection = self._switch(accept)
+            if connection is not None:
+                connection.probe(session)
             return
         admission = await self._engineio.admit(self.request)
-        try:
-            connection = self._switch(accept)
-        except StreamClosedError:
+        connection = self._switch(accept)
+        if connection is None:
             self._engineio.withdraw(admission)
-            return
-        connection.carry(self._engineio.open_session(admission, connection))
+        else:
+            connection.carry(self._engineio.open_session(admission, connection))
 
-    def _switch(self, accept: str) -> WebSocketConnection:
-        """Answer 101 and take the stream out of the hands of Tornado's HTTP.
-
-        Raises:
-            StreamClosedError: the client is gone.
-        """
+    def _switch(self, accept: str) -> WebSocketConnection | None:
+        """Answer 101 and take the stream out of Tornado's hands; None if the client is gone."""
         stream = self.detach()
-        stream.write(_SWITCHING % accept.encode())
+        connection = WebSocketConnection(stream, self._engineio)
+        if not stream.closed():
+            stream.write(_SWITCHING % accept.encode())
+        if stream.closed():
+            return None
         self.set_status(101)
         self.application.log_request(self)
-        return WebSocketConnection(stream, self._engineio)
+        return connection
 
 
 def _accept(request: HTTPServerRequest) -> str:

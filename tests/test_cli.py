@@ -1,0 +1,186 @@
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gtower_realtime.cli import main
+
+ROOT = Path(__file__).parent.parent
+START_LINE = re.compile(
+    r"GTower Realtime \S+ on http://localhost:(\d+) · "
+    r"test page http://localhost:\1/websocket-client-example\.html\n"
+)
+# Only a hang takes as long.
+PATIENCE_SECONDS = 30
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in os.environ:
+        if name.startswith("GTOWER_") or name in {"PORT", "CORS_ORIGIN"}:
+            monkeypatch.delenv(name)
+
+
+@contextmanager
+def server_process(*arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
+    """Run ``run.py`` as operators do; what is left of it in the end is killed."""
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), *arguments],
+        env={**os.environ, "PYTHONUTF8": "1", **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def started_port(process: subprocess.Popen[str]) -> int:
+    """Return the port that the start line names."""
+    assert process.stdout is not None
+    line = START_LINE.fullmatch(process.stdout.readline())
+    assert line is not None
+    return int(line[1])
+
+
+def status_of(path: str, port: int) -> int:
+    connection = HTTPConnection("localhost", port, timeout=PATIENCE_SECONDS)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_the_settings_are_listed_as_a_table() -> None:
+    result = CliRunner().invoke(main, ["settings"])
+    assert result.exit_code == 0
+    lines = {line.split()[0]: line for line in result.output.splitlines()}
+    assert re.fullmatch(
+        r"GTOWER_PING_TIMEOUT +20 +Time that a client has to answer a ping \(seconds\)",
+        lines["GTOWER_PING_TIMEOUT"],
+    )
+
+
+def test_the_settings_are_listed_as_json() -> None:
+    result = CliRunner().invoke(main, ["settings", "--json"])
+    table = {row["name"]: row for row in json.loads(result.output)}
+    assert table["GTOWER_PORT"] == {
+        "name": "GTOWER_PORT",
+        "default": "3000",
+        "unit": "",
+        "documentation": "TCP port to listen on; 0 takes a free one",
+        "is_secret": False,
+        "also": "PORT",
+    }
+
+
+def test_the_version_is_told() -> None:
+    assert re.fullmatch(
+        r"GTower Realtime \d+\.\d+\.\d+\n", CliRunner().invoke(main, ["version"]).output
+    )
+
+
+def test_the_help_lists_the_commands() -> None:
+    result = CliRunner().invoke(main, ["--help"])
+    assert result.exit_code == 0
+    for command in ("serve", "check-config", "settings", "version"):
+        assert re.search(rf"^  {command} ", result.output, re.MULTILINE)
+
+
+def test_good_settings_pass_the_check() -> None:
+    result = CliRunner().invoke(main, ["check-config"], env={"GTOWER_PORT": "4000"})
+    assert (result.exit_code, result.output) == (0, "The settings are valid.\n")
+
+
+def test_bad_settings_fail_the_check_with_all_problems_and_status_78() -> None:
+    result = CliRunner().invoke(
+        main, ["check-config"], env={"GTOWER_PORT": "x", "GTOWER_AUTH": "maybe"}
+    )
+    assert result.exit_code == 78
+    assert result.stdout == ""
+    assert result.stderr == (
+        "GTOWER_PORT='x': must be a whole number from 0 to 65535\n"
+        "GTOWER_AUTH='maybe': must be one of off, required\n"
+    )
+
+
+def test_an_unknown_name_is_warned_of() -> None:
+    result = CliRunner().invoke(main, ["check-config"], env={"GTOWER_PROT": "1"})
+    assert result.exit_code == 0
+    assert result.stderr == "Warning: GTOWER_PROT is not a setting; did you mean GTOWER_PORT?\n"
+
+
+def test_an_option_wins_over_the_environment() -> None:
+    result = CliRunner().invoke(main, ["check-config", "--port", "4000"], env={"GTOWER_PORT": "x"})
+    assert result.exit_code == 0
+
+
+def test_secrets_are_no_options() -> None:
+    result = CliRunner().invoke(main, ["serve", "--help"])
+    assert "--max-connections" in result.output
+    assert "--api-keys" not in result.output
+
+
+def test_it_serves_until_sigterm_and_leaves_with_0() -> None:
+    with server_process("serve", "--port", "0") as process:
+        port = started_port(process)
+        assert status_of("/healthz", port) == 200
+        assert status_of("/websocket-client-example.html", port) == 200
+        process.terminate()
+        rest, errors = process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == 0, errors
+        assert rest == ""
+        assert "Traceback" not in errors
+
+
+def test_without_a_command_it_serves() -> None:
+    with server_process("--port", "0") as process:
+        started_port(process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_bad_settings_stop_the_start_with_status_78() -> None:
+    with server_process(GTOWER_HOST="0.0.0.0") as process:
+        output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+        assert (process.returncode, output) == (78, "")
+        assert errors.startswith("GTOWER_HOST: other machines can reach this address")
+
+
+def test_a_port_that_is_taken_stops_the_start_with_status_69() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with server_process(PORT=str(port)) as process:
+            output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+            assert (process.returncode, output) == (69, "")
+            assert f"Cannot listen on port {port} of localhost: another process does." in errors
+
+
+def test_a_unix_socket_is_served_and_removed_in_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "gtower.sock"
+    with server_process(GTOWER_HOST=f"unix:{path}") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().endswith(
+            f" on unix:{path} · test page /websocket-client-example.html\n"
+        )
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+        process.terminate()
+        assert process.wait(PATIENCE_SECONDS) == 0
+    assert not path.exists()

@@ -1,0 +1,613 @@
+"""Everything the server does, without its wires."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from gtower_realtime.errors import (
+    Draining,
+    Forbidden,
+    RealtimeError,
+    ReservedEvent,
+    StoreUnavailable,
+    TooManyRooms,
+    UnknownClient,
+    ValidationFailed,
+)
+from gtower_realtime.ports import Offset, Publication, Target
+from tests.fakes import NOW, TS, FailingEventLog, FakeWorld, a_client, make_service
+
+pytestmark = pytest.mark.gen_test
+
+NOTIFICATION = {"type": "info", "title": "t", "message": "m"}
+CHAT = {"id": "m1", "senderId": "u1", "senderName": "Ann", "content": "hi"}
+
+
+@pytest.fixture
+def world(io_loop: IOLoop) -> FakeWorld:
+    """A service with three clients, of whom c2 and c3 are in the room sales."""
+    world = make_service()
+    world.connect("c1", "c2", "c3")
+    for client_id in ("c2", "c3"):
+        world.transport.enter_room(client_id, "sales")
+    return world
+
+
+class HeldEventLog:
+    """An `EventLog` that says when it is asked to record, and does so when it is let."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.let = asyncio.Event()
+
+    async def append(self, publication: Publication) -> Offset:
+        self.asked.set()
+        await self.let.wait()
+        return Offset("e1", 1)
+
+
+class RecordingEventLog:
+    """An `EventLog` that shows what was recorded."""
+
+    def __init__(self) -> None:
+        self.recorded: list[Publication] = []
+
+    async def append(self, publication: Publication) -> Offset:
+        self.recorded.append(publication)
+        return Offset("e1", len(self.recorded))
+
+
+# Connections
+
+
+async def test_a_new_client_hears_connected_first_and_the_others_hear_that_it_joined() -> None:
+    world = make_service()
+    for client_id in ("c1", "c2"):
+        world.transport.connect(client_id)
+        world.service.client_connected(a_client(client_id))
+    assert world.received("c2") == [
+        (
+            "connected",
+            {
+                "message": "Successfully connected to WebSocket server",
+                "clientId": "c2",
+                "timestamp": TS,
+                "recovered": False,
+            },
+        )
+    ]
+    assert world.transport.events_of("c1") == ["connected", "clientJoined"]
+    assert world.received("c1")[1] == ("clientJoined", {"clientId": "c2", "timestamp": TS})
+
+
+async def test_the_others_hear_once_that_a_client_has_left(world: FakeWorld) -> None:
+    world.transport.drop("c1")
+    world.service.client_disconnected("c1")
+    world.service.client_disconnected("c1")
+    world.service.client_disconnected("never there")
+    for client_id in ("c2", "c3"):
+        assert world.received(client_id) == [("clientLeft", {"clientId": "c1", "timestamp": TS})]
+    assert world.service.status()["connectedClients"] == 2
+
+
+async def test_nobody_hears_of_others_when_clients_are_not_announced() -> None:
+    world = make_service(announces_clients=False)
+    for client_id in ("c1", "c2"):
+        world.transport.connect(client_id)
+        world.service.client_connected(a_client(client_id))
+    world.transport.drop("c2")
+    world.service.client_disconnected("c2")
+    assert world.transport.events_of("c1") == ["connected"]
+
+
+async def test_coming_and_going_may_be_dropped_and_what_is_stored_may_not(
+    world: FakeWorld,
+) -> None:
+    world.connect("c4")
+    world.transport.drop("c4")
+    world.service.client_disconnected("c4")
+    await world.service.relay_message("c1", "hi")
+    await world.service.broadcast_event("dealWon", {})
+    assert world.transport.droppable == {"clientJoined", "clientLeft"}
+
+
+# message
+
+
+async def test_a_message_goes_unchanged_to_all_others_and_back_to_its_sender_as_a_receipt(
+    world: FakeWorld,
+) -> None:
+    message = {"type": "t", "n": [1, None]}
+    receipt = await world.service.relay_message("c1", message)
+    broadcast = {"from": "c1", "message": message, "timestamp": TS}
+    assert world.received("c2") == [("messageBroadcast", broadcast)]
+    assert world.received("c3") == [("messageBroadcast", broadcast)]
+    assert world.received("c1") == [
+        ("messageReceived", {"originalMessage": message, "receivedAt": TS})
+    ]
+    assert (receipt["recipients"], receipt["pending"]) == (2, 0)
+    assert sorted(receipt) == ["id", "offset", "pending", "recipients"]
+
+
+# roomMessage
+
+
+async def test_a_room_message_reaches_the_members_its_sender_among_them(world: FakeWorld) -> None:
+    receipt = await world.service.relay_room_message("c2", "sales", "hi")
+    payload = {"from": "c2", "room": "sales", "message": "hi", "timestamp": TS}
+    assert world.received("c2") == [("roomMessage", payload)]
+    assert world.received("c3") == [("roomMessage", payload)]
+    assert world.received("c1") == []
+    assert receipt["recipients"] == 2
+
+
+async def test_who_is_not_a_member_may_send_to_a_room_and_hears_nothing_of_it(
+    world: FakeWorld,
+) -> None:
+    receipt = await world.service.relay_room_message("c1", "sales", "hi")
+    assert world.received("c1") == []
+    assert receipt["recipients"] == 2
+
+
+# Rooms
+
+
+async def test_who_joins_a_room_is_told_and_gets_what_is_sent_there(world: FakeWorld) -> None:
+    answer = await world.service.join_room("c1", "sales")
+    assert answer == {"room": "sales"}
+    assert world.received("c1") == [("roomJoined", {"room": "sales", "timestamp": TS})]
+    await world.service.relay_room_message("c2", "sales", "hi")
+    assert world.transport.events_of("c1") == ["roomJoined", "roomMessage"]
+
+
+async def test_joining_twice_is_joining_once_and_told_twice(world: FakeWorld) -> None:
+    await world.service.join_room("c1", "sales")
+    await world.service.join_room("c1", "sales")
+    assert world.transport.rooms_of("c1") == ["sales"]
+    assert world.transport.events_of("c1") == ["roomJoined", "roomJoined"]
+    receipt = await world.service.relay_room_message("c1", "sales", "hi")
+    assert receipt["recipients"] == 3
+
+
+async def test_who_leaves_a_room_is_told_even_if_it_was_not_in_it(world: FakeWorld) -> None:
+    assert await world.service.leave_room("c2", "sales") == {"room": "sales"}
+    assert await world.service.leave_room("c2", "sales") == {"room": "sales"}
+    told = ("roomLeft", {"room": "sales", "timestamp": TS})
+    assert world.received("c2") == [told, told]
+    receipt = await world.service.relay_room_message("c1", "sales", "hi")
+    assert receipt["recipients"] == 1
+
+
+async def test_the_rooms_of_whatsapp_have_events_of_their_own(world: FakeWorld) -> None:
+    service = world.service
+    assert await service.join_whatsapp_general("c1") == {"room": "whatsapp:general"}
+    customer_room = {"room": "whatsapp:customer:c42"}
+    assert await service.join_whatsapp_customer("c1", "c42") == customer_room
+    assert world.transport.rooms_of("c1") == ["whatsapp:general", "whatsapp:customer:c42"]
+    assert await service.leave_whatsapp_customer("c1", "c42") == customer_room
+    assert world.transport.rooms_of("c1") == ["whatsapp:general"]
+    customer = {**customer_room, "customerId": "c42", "timestamp": TS}
+    assert world.received("c1") == [
+        ("whatsappGeneralJoined", {"room": "whatsapp:general", "timestamp": TS}),
+        ("whatsappCustomerJoined", customer),
+        ("whatsappCustomerLeft", customer),
+    ]
+
+
+@pytest.mark.parametrize("room", ["user:u1", "user:", "c1", "c2"])
+@pytest.mark.parametrize("method", ["join_room", "leave_room", "relay_room_message"])
+async def test_a_room_of_the_server_is_forbidden_to_clients(
+    world: FakeWorld, method: str, room: str
+) -> None:
+    arguments = ["hi"] if method == "relay_room_message" else []
+    with pytest.raises(Forbidden) as caught:
+        await getattr(world.service, method)("c1", room, *arguments)
+    assert caught.value.code == "forbidden"
+    assert caught.value.message == f"The room {room!r} belongs to the server; choose another name."
+    assert world.transport.rooms_of("c1") == []
+    assert [world.received(client_id) for client_id in ("c1", "c2", "c3")] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        ("join_room", "c"),
+        ("join_whatsapp_general",),
+        ("join_whatsapp_customer", "c42"),
+    ],
+)
+async def test_one_room_too_many_is_refused_until_another_is_left(join: tuple[str, ...]) -> None:
+    world = make_service(max_rooms_per_client=2)
+    world.connect("c1")
+    method, *arguments = join
+    await world.service.join_room("c1", "a")
+    await world.service.join_room("c1", "b")
+    with pytest.raises(TooManyRooms) as caught:
+        await getattr(world.service, method)("c1", *arguments)
+    assert caught.value.code == "too_many_rooms"
+    assert world.transport.rooms_of("c1") == ["a", "b"]
+    assert world.transport.events_of("c1") == ["roomJoined", "roomJoined"]
+    await world.service.join_room("c1", "a")
+    await world.service.leave_room("c1", "a")
+    await getattr(world.service, method)("c1", *arguments)
+    assert len(world.transport.rooms_of("c1")) == 2
+
+
+async def test_the_room_of_its_user_does_not_count_against_a_client() -> None:
+    world = make_service(max_rooms_per_client=1)
+    world.connect("c1", user_id="u1")
+    await world.service.join_room("c1", "a")
+    assert world.transport.rooms_of("c1") == ["user:u1", "a"]
+
+
+async def test_a_maximum_of_zero_rooms_is_no_limit() -> None:
+    world = make_service(max_rooms_per_client=0)
+    world.connect("c1")
+    for number in range(200):
+        await world.service.join_room("c1", f"r{number}")
+    assert len(world.transport.rooms_of("c1")) == 200
+
+
+# Sending
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "event", "payload", "heard_by"),
+    [
+        ("notify_client", ["c1", NOTIFICATION], "notification", NOTIFICATION, ["c1"]),
+        ("notify_room", ["sales", NOTIFICATION], "notification", NOTIFICATION, ["c2", "c3"]),
+        ("notify_user", ["u1", NOTIFICATION], "notification", NOTIFICATION, ["d1", "d2"]),
+        (
+            "broadcast_notification",
+            [NOTIFICATION],
+            "notification",
+            NOTIFICATION,
+            ["c1", "c2", "c3", "d1", "d2"],
+        ),
+        ("send_chat_to_client", ["c1", CHAT], "chatMessage", CHAT, ["c1"]),
+        ("send_chat_to_room", ["sales", CHAT], "chatMessage", CHAT, ["c2", "c3"]),
+        ("send_chat_to_user", ["u1", CHAT], "chatMessage", CHAT, ["d1", "d2"]),
+        (
+            "send_whatsapp_status",
+            ["c1", {"status": "ready"}],
+            "whatsappStatusUpdate",
+            {"status": "ready"},
+            ["c1"],
+        ),
+        (
+            "send_whatsapp_message_update",
+            ["c1", {"n": 1}],
+            "whatsappMessageUpdate",
+            {"n": 1},
+            ["c1"],
+        ),
+        ("send_conversation_update", ["c1", {"n": 1}], "conversationUpdate", {"n": 1}, ["c1"]),
+        ("send_event_to_client", ["c1", "dealWon", {"n": 1}], "dealWon", {"n": 1}, ["c1"]),
+        ("send_event_to_room", ["sales", "dealWon", {}], "dealWon", {}, ["c2", "c3"]),
+        (
+            "send_event_to_rooms",
+            [("sales", "support"), "dealWon", {}],
+            "dealWon",
+            {},
+            ["c1", "c2", "c3"],
+        ),
+        ("send_event_to_user", ["u1", "dealWon", {}], "dealWon", {}, ["d1", "d2"]),
+        ("broadcast_event", ["dealWon", {}], "dealWon", {}, ["c1", "c2", "c3", "d1", "d2"]),
+    ],
+)
+async def test_what_is_sent_reaches_whom_it_is_for_once_and_is_counted(
+    world: FakeWorld,
+    method: str,
+    arguments: list[Any],
+    event: str,
+    payload: dict[str, Any],
+    heard_by: list[str],
+) -> None:
+    world.connect("d1", "d2", user_id="u1")
+    for client_id in ("c1", "c2"):
+        world.transport.enter_room(client_id, "support")
+    world.transport.forget()
+    receipt = await getattr(world.service, method)(*arguments)
+    heard = {name: kept.received for name, kept in world.transport.connections.items()}
+    assert {name for name, received in heard.items() if received} == set(heard_by)
+    for client_id in heard_by:
+        assert heard[client_id] == [(event, payload | {"timestamp": TS})]
+    assert (receipt.recipients, receipt.pending) == (len(heard_by), 0)
+    assert receipt.offset is not None
+
+
+async def test_nobody_there_is_a_success_with_no_recipients(world: FakeWorld) -> None:
+    assert (await world.service.notify_room("empty", NOTIFICATION)).recipients == 0
+    assert (await world.service.notify_user("nobody", NOTIFICATION)).recipients == 0
+
+
+async def test_a_receipt_names_the_event_and_its_place_in_the_log(world: FakeWorld) -> None:
+    receipts = [await world.service.broadcast_event("dealWon", {}) for _ in range(3)]
+    shapes = [receipt.as_dict() for receipt in receipts]
+    assert len({shape["id"] for shape in shapes}) == 3
+    assert [receipt.offset and receipt.offset.number for receipt in receipts] == [1, 2, 3]
+    assert shapes[0] == {
+        "id": receipts[0].id,
+        "recipients": 3,
+        "pending": 0,
+        "offset": str(receipts[0].offset),
+    }
+
+
+async def test_an_unknown_client_is_refused_and_nothing_is_stored() -> None:
+    log = RecordingEventLog()
+    world = make_service(log=log)
+    with pytest.raises(UnknownClient) as caught:
+        await world.service.notify_client("nobody", NOTIFICATION)
+    assert (caught.value.code, caught.value.http_status) == ("unknown_client", 404)
+    assert caught.value.message == "Client nobody is not connected."
+    assert log.recorded == []
+
+
+@pytest.mark.parametrize(
+    ("event", "body", "refusal"),
+    [
+        ("connect", {}, ReservedEvent),
+        ("clientJoined", {}, ReservedEvent),
+        ("messageBroadcast", {}, ReservedEvent),
+        ("", {}, ValidationFailed),
+        ("notification", {}, ValidationFailed),
+        ("whatsappStatusUpdate", {"status": 5}, ValidationFailed),
+    ],
+)
+async def test_what_may_not_be_sent_is_refused_and_nobody_sees_it(
+    event: str, body: dict[str, Any], refusal: type[RealtimeError]
+) -> None:
+    log = RecordingEventLog()
+    world = make_service(log=log)
+    world.connect("c1")
+    with pytest.raises(refusal):
+        await world.service.broadcast_event(event, body)
+    assert log.recorded == []
+    assert world.received("c1") == []
+
+
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), [float("-inf")], deep(32), b"bytes", {1, 2}, {1: 2}, 2**70, NOW],
+)
+async def test_a_body_of_python_code_that_json_cannot_say_is_refused(
+    world: FakeWorld, value: Any
+) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        await world.service.broadcast_event("dealWon", {"value": value})
+    assert caught.value.code == "validation_error"
+    assert caught.value.message.startswith("The body cannot be sent as JSON: ")
+    assert caught.value.fields == {"_schema": [caught.value.message]}
+    assert world.received("c1") == []
+
+
+# Recorded first, then delivered
+
+
+async def test_what_cannot_be_recorded_is_seen_by_nobody() -> None:
+    world = make_service(log=FailingEventLog())
+    world.connect("c1", "c2")
+    await world.service.join_room("c1", "sales")
+    world.transport.forget()
+    attempts = [
+        world.service.broadcast_event("dealWon", {}),
+        world.service.relay_message("c1", "hi"),
+        world.service.relay_room_message("c1", "sales", "hi"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(StoreUnavailable):
+            await attempt
+    assert (world.received("c1"), world.received("c2")) == ([], [])
+    assert world.count("gtower_deliveries_total") == 0
+
+
+async def test_nobody_sees_an_event_before_it_is_recorded() -> None:
+    log = HeldEventLog()
+    world = make_service(log=log)
+    world.connect("c1", "c2")
+    sending = asyncio.ensure_future(world.service.relay_message("c1", "hi"))
+    await log.asked.wait()
+    assert (world.received("c1"), world.received("c2")) == ([], [])
+    log.let.set()
+    await sending
+    assert world.transport.events_of("c2") == ["messageBroadcast"]
+    assert world.transport.events_of("c1") == ["messageReceived"]
+
+
+async def test_a_sender_that_is_gone_meanwhile_takes_nothing_from_the_others() -> None:
+    log = HeldEventLog()
+    world = make_service(log=log)
+    world.connect("c1", "c2")
+    sending = asyncio.ensure_future(world.service.relay_message("c1", "hi"))
+    await log.asked.wait()
+    world.transport.drop("c1")
+    world.service.client_disconnected("c1")
+    log.let.set()
+    receipt = await sending
+    assert receipt["recipients"] == 1
+    assert world.transport.events_of("c2") == ["clientLeft", "messageBroadcast"]
+
+
+@pytest.mark.parametrize(
+    ("event", "target"),
+    [
+        ("dealWon", Target.all()),
+        ("notification", Target.room("sales")),
+        ("chatMessage", Target.client("c1")),
+        ("chatMessage", Target.user("u1")),
+    ],
+)
+async def test_what_is_recorded_is_what_is_delivered(event: str, target: Target) -> None:
+    log = RecordingEventLog()
+    world = make_service(log=log)
+    world.connect("c1", user_id="u1")
+    world.transport.enter_room("c1", "sales")
+    bodies: dict[str, dict[str, Any]] = {
+        "dealWon": {},
+        "notification": NOTIFICATION,
+        "chatMessage": CHAT,
+    }
+    receipt = await world.service.send(event, bodies[event], target)
+    [publication] = log.recorded
+    assert publication == Publication(
+        receipt.id, event, bodies[event] | {"timestamp": TS}, target, NOW
+    )
+    assert world.received("c1") == [(event, publication.payload)]
+
+
+async def test_messages_between_clients_are_recorded_with_whom_they_are_for() -> None:
+    log = RecordingEventLog()
+    world = make_service(log=log)
+    world.connect("c1")
+    await world.service.relay_message("c1", "hi")
+    await world.service.relay_room_message("c1", "sales", "hi")
+    assert [publication.target for publication in log.recorded] == [
+        Target.all(excluded=frozenset({"c1"})),
+        Target.room("sales"),
+    ]
+
+
+async def test_joins_and_leaves_are_not_recorded() -> None:
+    log = RecordingEventLog()
+    world = make_service(log=log)
+    world.connect("c1")
+    await world.service.join_room("c1", "sales")
+    await world.service.leave_room("c1", "sales")
+    world.service.client_disconnected("c1")
+    assert log.recorded == []
+
+
+# Asking
+
+
+async def test_the_status_says_how_many_are_connected(world: FakeWorld) -> None:
+    assert world.service.status() == {
+        "connectedClients": 3,
+        "status": "active",
+        "timestamp": TS,
+    }
+
+
+async def test_the_clients_are_described_in_the_order_of_connecting() -> None:
+    world = make_service()
+    world.connect("c2")
+    world.transport.connect("c1")
+    client = a_client("c1", user_agent="curl/8", user_id="u1")
+    world.service.client_connected(client)
+    await world.service.join_room("c2", "sales")
+    assert world.service.clients() == [
+        {
+            "id": "c2",
+            "connectedAt": TS,
+            "metadata": {"ip": "192.0.2.1"},
+            "rooms": ["sales"],
+            "transport": "websocket",
+        },
+        {
+            "id": "c1",
+            "connectedAt": TS,
+            "metadata": {"ip": "192.0.2.1", "userAgent": "curl/8"},
+            "rooms": ["user:u1"],
+            "transport": "websocket",
+            "userId": "u1",
+        },
+    ]
+
+
+async def test_the_clients_come_in_pages(world: FakeWorld) -> None:
+    assert [client["id"] for client in world.service.clients(limit=2)] == ["c1", "c2"]
+    assert [client["id"] for client in world.service.clients(after="c2", limit=2)] == ["c3"]
+    assert world.service.clients(after="c3") == []
+
+
+async def test_a_page_after_an_unknown_client_is_refused(world: FakeWorld) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        world.service.clients(after="never there")
+    assert caught.value.fields == {"after": ["There is no such client."]}
+
+
+@pytest.mark.parametrize(("client_id", "connected"), [("c1", True), ("nobody", False)])
+async def test_the_status_of_a_client_says_whether_it_is_connected(
+    world: FakeWorld, client_id: str, connected: bool
+) -> None:
+    assert world.service.client_status(client_id) == {
+        "clientId": client_id,
+        "connected": connected,
+        "timestamp": TS,
+    }
+
+
+# Life
+
+
+async def test_a_service_takes_up_work_until_it_drains(world: FakeWorld) -> None:
+    assert world.service.refusal_of_new_work() is None
+    assert world.service.failing_parts() == []
+    world.service.drain(10)
+    refusal = world.service.refusal_of_new_work()
+    assert isinstance(refusal, Draining)
+    assert world.service.failing_parts() == ["draining"]
+    assert world.service.status()["status"] == "draining"
+
+
+async def test_a_draining_service_refuses_what_is_sent_and_stores_nothing() -> None:
+    log = RecordingEventLog()
+    world = make_service(log=log)
+    world.connect("c1")
+    world.service.drain(10)
+    with pytest.raises(Draining) as caught:
+        await world.service.broadcast_event("dealWon", {})
+    assert (caught.value.code, caught.value.http_status) == ("draining", 503)
+    assert caught.value.headers == {"Retry-After": "1"}
+    assert log.recorded == []
+    assert world.transport.events_of("c1") == ["serverShutdown"]
+
+
+async def test_clients_are_told_when_to_come_back_spread_over_the_time() -> None:
+    world = make_service()
+    world.connect(*(f"c{number}" for number in range(100)))
+    world.service.drain(2)
+    told = [payload for number in range(100) for _, payload in world.received(f"c{number}")]
+    assert all(sorted(payload) == ["reconnectInMs", "timestamp"] for payload in told)
+    delays = [payload["reconnectInMs"] for payload in told]
+    assert len(delays) == 100
+    assert 0 <= min(delays) < max(delays) <= 2000
+
+
+# Counting
+
+
+async def test_what_is_published_and_delivered_is_counted_by_names_of_the_table_only(
+    world: FakeWorld,
+) -> None:
+    await world.service.relay_message("c1", "hi")
+    await world.service.notify_room("sales", NOTIFICATION)
+    await world.service.broadcast_event("dealWon", {})
+    await world.service.broadcast_event("dealLost", {})
+    published = {
+        event: world.count("gtower_events_published_total", {"event": event})
+        for event in ("messageBroadcast", "notification", "custom", "dealWon")
+    }
+    assert published == {
+        "messageBroadcast": 1,
+        "notification": 1,
+        "custom": 2,
+        "dealWon": None,
+    }
+    assert world.count("gtower_deliveries_total") == 2 + 2 + 3 + 3
+
+
+async def test_the_number_of_clients_is_a_metric(world: FakeWorld) -> None:
+    assert world.count("gtower_clients") == 3
+    world.service.client_disconnected("c1")
+    assert world.count("gtower_clients") == 2
