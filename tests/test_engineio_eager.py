@@ -149,7 +149,7 @@ async def test_finish_waits_for_those_that_end_and_cancels_those_that_do_not(
 
 
 @pytest.mark.gen_test
-async def test_one_that_is_cancelled_before_its_task_began_is_told_and_closed(
+async def test_one_that_gets_no_time_at_all_is_cancelled_and_told(
     tasks: EagerTasks,
 ) -> None:
     ended: list[str] = []

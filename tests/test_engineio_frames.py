@@ -157,7 +157,7 @@ def test_the_pieces_in_which_bytes_come_make_no_difference(data: st.DataObject) 
 def test_nothing_but_frames_or_a_frame_error_comes_of_any_bytes(
     content: bytes, steps: list[int]
 ) -> None:
-    reader = FrameReader()
+    reader, codes = FrameReader(), {1002, 1007, 1009}
     try:
         for step in [*steps, len(content)]:
             reader.feed(content[:step])
@@ -165,7 +165,7 @@ def test_nothing_but_frames_or_a_frame_error_comes_of_any_bytes(
             while reader.next(64) is not None:
                 pass
     except FrameError as refusal:
-        assert refusal.close_code in {1002, 1007, 1009}
+        codes.remove(refusal.close_code)
 
 
 @given(st.binary(max_size=70000))

@@ -35,8 +35,10 @@ def test_a_websocket_message_is_one_packet(
 
 @pytest.mark.parametrize(
     "encoded",
-    ["", "0", '0{"sid":"x"}', "6", "7", "9", "a", "abc", " 4", "-1", "\x1e", "bAQID", "３", "1x"]
-    + ["3probe", "5now"],
+    [
+        *("", "0", '0{"sid":"x"}', "6", "7", "9", "a", "abc", " 4", "-1", "\x1e", "bAQID"),
+        *("\uff13", "1x", "3probe", "5now"),
+    ],
 )
 def test_a_packet_that_no_client_may_send_is_refused(encoded: str) -> None:
     with pytest.raises(ProtocolError) as refusal:
@@ -126,11 +128,10 @@ def test_packets_are_joined_into_a_payload() -> None:
 def test_nothing_but_a_packet_or_a_protocol_error_comes_of_a_message(encoded: str | bytes) -> None:
     try:
         packet_type, data = protocol.decode_packet(encoded)
-    except ProtocolError as refusal:
-        assert refusal.close_code == 1002
-    else:
-        assert packet_type in "12345"
-        assert isinstance(data, type(encoded))
+    except ProtocolError:
+        return
+    assert packet_type in "12345"
+    assert isinstance(data, type(encoded))
 
 
 @given(

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gtower_realtime.engineio.protocol import EncodedPacket, ProtocolError
 from gtower_realtime.engineio.session import (
+    LAST_WORD_SECONDS,
     LINGER_SECONDS,
     RequestInfo,
     Session,
@@ -506,6 +507,20 @@ def test_a_client_that_does_not_take_its_last_packets_is_dropped_in_the_end(worl
     assert world.output.is_aborted
     assert world.session.state is State.CLOSED
     assert world.session.next_deadline() == math.inf
+
+
+def test_a_client_for_whom_only_the_word_close_waits_has_a_moment_to_hear_it(
+    polling: World,
+) -> None:
+    polling.output.is_blocked = True
+    polling.session.send(message("last words"))
+    polling.session.close(1012, "")
+    polling.session.hand_over_soon()
+    polling.pass_time(LAST_WORD_SECONDS - 0.1)
+    polling.session.hand_over_soon()
+    assert polling.session.state is State.CLOSING
+    polling.pass_time(0.1)
+    assert polling.session.state is State.CLOSED
 
 
 def test_closed_and_ended_are_told_once_and_in_this_order(world: World) -> None:

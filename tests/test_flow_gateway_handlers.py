@@ -17,6 +17,7 @@ from gtower_realtime.engineio.server import EngineIOConfig
 from gtower_realtime.engineio.session import SessionLimits
 from gtower_realtime.errors import Forbidden, StoreUnavailable
 from gtower_realtime.gateway.server import SocketIOServer
+from gtower_realtime.metrics import Metrics
 from tests.socketio_wire import Wire, open_wire
 
 pytestmark = pytest.mark.gen_test
@@ -34,12 +35,18 @@ INTERNAL_ERROR = {
 
 
 @pytest.fixture
-def serve(io_loop: IOLoop, _unused_port: tuple[Any, int]) -> Iterator[Serve]:
+def metrics() -> Metrics:
+    """Give the metrics of the server."""
+    return Metrics()
+
+
+@pytest.fixture
+def serve(io_loop: IOLoop, _unused_port: tuple[Any, int], metrics: Metrics) -> Iterator[Serve]:
     """Give a function that starts the one server of the test, with a handler for `echo`."""
     started: list[tuple[SocketIOServer, HTTPServer]] = []
 
     def start(limits: SessionLimits | None = None, **options: Any) -> SocketIOServer:
-        config = EngineIOConfig(limits=limits or SessionLimits())
+        config = EngineIOConfig(limits=limits or SessionLimits(), metrics=metrics)
         server = SocketIOServer(config, **options)
         server.on("echo", echo)
         application = web.Application(server.eio.routes("/socket.io/"))
@@ -400,7 +407,7 @@ async def test_events_of_a_client_are_handled_in_order_one_at_a_time_without_a_t
 
 
 async def test_a_handler_that_fails_is_answered_once_and_logged_once_a_second(
-    serve: Serve, base_url: str
+    serve: Serve, base_url: str, metrics: Metrics
 ) -> None:
     server = serve()
 
@@ -419,10 +426,8 @@ async def test_a_handler_that_fails_is_answered_once_and_logged_once_a_second(
     assert 1 <= len(failures) < 10
     assert failures[0]["subject"] == "fail"
     assert "secret" not in str(failures)
-    counted = server.eio._config.metrics.registry.get_sample_value(
-        "gtower_events_refused_total", {"code": "internal_error"}
-    )
-    assert counted == 51
+    refused = {"code": "internal_error"}
+    assert metrics.registry.get_sample_value("gtower_events_refused_total", refused) == 51
 
 
 @pytest.mark.parametrize("answer", [object(), {1j: 2}, {"a": {object()}}], ids=repr)

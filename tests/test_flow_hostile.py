@@ -1,21 +1,18 @@
 """Attackers on the wire against the whole server: what they do is answered, and nothing stays."""
 
 import asyncio
-import json
 import os
 import socket
 from pathlib import Path
 
 import pytest
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_unix_socket
 
 from gtower_realtime import server as serving
 from gtower_realtime.application import Application
-from gtower_realtime.engineio import frames, websocket
+from gtower_realtime.engineio import frames
 from tests.wire import (
-    PATIENCE_SECONDS,
     EngineIOClient,
     RawConnection,
     RawWebSocket,
@@ -63,7 +60,9 @@ async def nothing_left(application: Application, *, of: int = 0) -> None:
     await until(lambda: len(application.clients) == of)
     assert application.socketio.environ.keys() == engineio.sessions.keys()
     assert admitted(application) == of
-    connections = [metric(application, "connections", transport=t) for t in ("polling", "websocket")]
+    connections = [
+        metric(application, "connections", transport=t) for t in ("polling", "websocket")
+    ]
     assert sum(connections) == of
     assert len(engineio._tasks) == 0
 
@@ -345,7 +344,9 @@ async def test_thousands_of_arguments_in_a_query_are_an_ordinary_refusal(
     [
         "",
         "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: l",
-        "POST /websocket/notify/broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
+        "POST /websocket/status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
+        "POST /websocket/notify/broadcast HTTP/1.1\r\nHost: localhost\r\n"
+        "Content-Length: 9\r\n\r\n{",
     ],
 )
 @pytest.mark.gen_test
@@ -481,7 +482,9 @@ async def test_connections_are_counted_down_however_they_end(
     await refused.handshake("/socket.io/?EIO=3&transport=websocket")
     await refused.close()
     await nothing_left(application)
-    assert metric(application, "handshakes_refused_total", reason="unsupported_protocol_version") == 1
+    assert (
+        metric(application, "handshakes_refused_total", reason="unsupported_protocol_version") == 1
+    )
 
 
 # Addresses

@@ -264,7 +264,9 @@ async def test_a_page_that_is_cut_comes_back_as_a_new_client_in_no_room(
         await client.ask("joinRoom", "sales")
         application.transport.disconnect(first_id, 4200, "come back")
         told = await client.told("disconnect")
-        assert (told["reason"], told["active"]) == ("transport close", True)
+        # Between two polls there is nobody to tell: the next one is refused.
+        assert told["reason"] in {"transport close", "transport error"}
+        assert told["active"] is True
         again = await client.told("connect")
         assert again["recovered"] is False
         assert application.transport.rooms_of(again["id"]) == []

@@ -6,18 +6,23 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
+from tornado.web import Application
 
 from gtower_realtime.engineio.server import EngineIOConfig
 from gtower_realtime.engineio.session import SessionLimits
 from gtower_realtime.limits import ConnectionLimits, Rate
 from gtower_realtime.origins import OriginPolicy
 from tests.engine import Engine, serve
-from tests.wire import PATIENCE_SECONDS, SEPARATOR, Answer, RawConnection, until
+from tests.wire import PATIENCE_SECONDS, SEPARATOR, Answer, RawConnection, frame, until
 
 PAGE = "https://crm.example.com"
 UNKNOWN_SID = {"code": 1, "message": "Session ID unknown"}
+UNKNOWN_TRANSPORT = {"code": 0, "message": "Transport unknown"}
+BAD_METHOD = {"code": 2, "message": "Bad handshake method"}
 BAD_REQUEST = {"code": 3, "message": "Bad request"}
+UNSUPPORTED = {"code": 5, "message": "Unsupported protocol version"}
 
 
 @pytest.fixture
@@ -29,8 +34,14 @@ def limits(request: pytest.FixtureRequest) -> SessionLimits:
 
 
 @pytest.fixture
+def listener(io_loop: IOLoop, _unused_port: tuple[socket.socket, int]) -> tuple[socket.socket, int]:
+    """Give a listening socket and its port."""
+    return _unused_port
+
+
+@pytest.fixture
 def engine(
-    io_loop: IOLoop, _unused_port: tuple[socket.socket, int], limits: SessionLimits
+    io_loop: IOLoop, listener: tuple[socket.socket, int], limits: SessionLimits
 ) -> Iterator[Engine]:
     """Give an engine that echoes."""
     config = EngineIOConfig(
@@ -38,7 +49,7 @@ def engine(
         connection_limits=ConnectionLimits(0, 0, Rate(0, 0)),
         origins=OriginPolicy([PAGE]),
     )
-    with serve(io_loop, _unused_port, config) as engine:
+    with serve(io_loop, listener, config) as engine:
         yield engine
 
 
@@ -65,30 +76,28 @@ async def test_the_first_packet_is_the_handshake_with_the_keys_of_node(engine: E
 
 
 @pytest.mark.parametrize(
-    ("method", "query", "status", "body"),
+    ("method", "query", "body"),
     [
-        ("GET", "transport=polling", 400, {"code": 5, "message": "Unsupported protocol version"}),
-        ("GET", "EIO=3&transport=polling", 400, {"code": 5, "message": "Unsupported protocol version"}),
-        ("GET", "EIO=4", 400, {"code": 0, "message": "Transport unknown"}),
-        ("GET", "EIO=4&transport=abc", 400, {"code": 0, "message": "Transport unknown"}),
-        ("GET", "EIO=4&transport=websocket", 400, BAD_REQUEST),
-        ("GET", "EIO=4&transport=polling&sid=nobody", 400, UNKNOWN_SID),
-        ("POST", "EIO=4&transport=polling&sid=nobody", 400, UNKNOWN_SID),
-        ("POST", "EIO=4&transport=polling", 400, {"code": 2, "message": "Bad handshake method"}),
-        ("PUT", "EIO=4&transport=polling", 400, {"code": 2, "message": "Bad handshake method"}),
-        ("DELETE", "EIO=4&transport=polling", 400, {"code": 2, "message": "Bad handshake method"}),
-        ("PATCH", "EIO=4&transport=polling", 400, {"code": 2, "message": "Bad handshake method"}),
-        ("BREW", "EIO=4&transport=polling", 400, {"code": 2, "message": "Bad handshake method"}),
+        ("GET", "transport=polling", UNSUPPORTED),
+        ("GET", "EIO=3&transport=polling", UNSUPPORTED),
+        ("GET", "EIO=4", UNKNOWN_TRANSPORT),
+        ("GET", "EIO=4&transport=abc", UNKNOWN_TRANSPORT),
+        ("GET", "EIO=4&transport=websocket", BAD_REQUEST),
+        ("GET", "EIO=4&transport=polling&sid=nobody", UNKNOWN_SID),
+        ("POST", "EIO=4&transport=polling&sid=nobody", UNKNOWN_SID),
+        ("POST", "EIO=4&transport=polling", BAD_METHOD),
+        ("PUT", "EIO=4&transport=polling", BAD_METHOD),
+        ("DELETE", "EIO=4&transport=polling", BAD_METHOD),
+        ("PATCH", "EIO=4&transport=polling", BAD_METHOD),
+        ("BREW", "EIO=4&transport=polling", BAD_METHOD),
     ],
-)  # fmt: skip
+)
 @pytest.mark.gen_test
 async def test_a_request_that_makes_no_sense_is_answered_as_node_does(
-    engine: Engine, method: str, query: str, status: int, body: dict[str, object]
+    engine: Engine, method: str, query: str, body: dict[str, object]
 ) -> None:
-    answer = await engine.client().request(
-        method, f"/engine.io/?{query}", headers={"Origin": PAGE}
-    )
-    assert (answer.status, answer.json()) == (status, body)
+    answer = await engine.client().request(method, f"/engine.io/?{query}", headers={"Origin": PAGE})
+    assert (answer.status, answer.json()) == (400, body)
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["access-control-allow-origin"] == PAGE
     assert answer.headers["access-control-allow-credentials"] == "true"
@@ -360,7 +369,9 @@ async def test_a_client_that_asks_before_it_sends_is_told_to_go_on_or_not(engine
     engine.session(client).accept()
     asking = {"Expect": "100-continue"}
     async with await RawConnection.open(engine.port) as connection:
-        await connection.send_request("POST", client.target(), headers={"Content-Length": "2"} | asking)
+        await connection.send_request(
+            "POST", client.target(), headers={"Content-Length": "2"} | asking
+        )
         assert (await connection.read_answer()).status == 100
         await connection.send("4x")
         assert (await connection.read_answer()).text == "ok"
@@ -377,7 +388,9 @@ async def test_a_client_that_is_busy_sending_gets_to_see_why_it_is_refused(engin
     client = await engine.polling_client()
     engine.session(client).accept()
     async with await RawConnection.open(engine.port) as connection:
-        await connection.send_request("POST", client.target(), headers={"Content-Length": "30000000"})
+        await connection.send_request(
+            "POST", client.target(), headers={"Content-Length": "30000000"}
+        )
         for _ in range(30):
             await connection.send(b"x" * 1_000_000)
         answer = await connection.read_answer()
@@ -417,6 +430,22 @@ async def test_a_handshake_without_connect_is_closed_in_time(engine: Engine) -> 
     assert polling.text == "1"
     await engine.departures(1)
     assert engine.disconnects(4006) == 1
+
+
+@pytest.mark.gen_test
+async def test_an_expired_session_is_refused_before_its_timer_has_come(
+    listener: tuple[socket.socket, int],
+) -> None:
+    now = 1000.0
+    config = EngineIOConfig(limits=SessionLimits(connect_timeout=0.3), clock=lambda: now)
+    engine = Engine(listener[1], config)
+    http = HTTPServer(Application(engine.server.routes("/engine.io/")))
+    http.add_socket(listener[0])
+    client = await engine.polling_client()
+    now += 0.3
+    assert (await client.poll()).json() == UNKNOWN_SID
+    await engine.server.shutdown()
+    http.stop()
 
 
 # Closing
@@ -484,6 +513,10 @@ async def test_a_shutdown_waits_for_handlers_that_are_at_work(engine: Engine) ->
     shutting_down = asyncio.create_task(engine.server.shutdown())
     assert (await polling).text == "1"
     assert engine.disconnected == []
+    await until(lambda: not engine.server.sessions)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not shutting_down.done()
     go_on.set()
     await shutting_down
     assert await engine.departures(1) == ["server shutting down"]
@@ -541,6 +574,27 @@ async def test_an_answer_that_is_not_read_counts_and_holds_back_the_next(engine:
         assert session.is_closed
         assert (await polling).text == "1"
     assert engine.disconnects(4102) == 1
+
+
+@pytest.mark.parametrize("limits", [{"max_client_buffer_bytes": 0}], indirect=True)
+@pytest.mark.gen_test
+async def test_the_next_answer_waits_until_the_one_before_it_is_read(engine: Engine) -> None:
+    client = await engine.polling_client()
+    output = engine.session(client).output
+    async with await RawConnection.open(engine.port, receive_buffer=4096) as slow:
+        slow.stop_reading()
+        await engine.server.send(client.sid, "x" * 20_000_000)
+        await slow.send_request("GET", client.target())
+        await until(lambda: output.unsent_bytes > 0)
+        polling = asyncio.create_task(client.poll())
+        await until_polled(engine, client.sid)
+        await engine.server.send(client.sid, "one more")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not polling.done()
+        slow.start_reading()
+        assert len((await slow.read_answer()).body) == 20_000_001
+        assert (await polling).text == "4one more"
 
 
 # Upgrading
@@ -632,8 +686,9 @@ async def test_a_websocket_that_neither_probes_nor_upgrades_is_closed_and_pollin
 ) -> None:
     client = await engine.polling_client()
     websocket = await client.websocket()
-    await websocket.send_frame(packet)
+    await websocket.send(frame(packet) + frame("5") + frame("4not taken"))
     assert await websocket.read_close() == (1002, "neither probe nor upgrade")
+    assert engine.server.transport(client.sid) == "polling"
     await client.post("4hello")
     assert (await client.poll()).text == "4hello"
     assert engine.messages == ["hello"]

@@ -169,7 +169,8 @@ async def test_frames_that_come_with_the_handshake_are_not_lost(engine: Engine) 
         await connection.send(
             f"GET {TARGET} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            "Sec-WebSocket-Version: 13\r\n\r\n".encode() + frame("4early")
+            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+            + frame("4early")
         )
         assert (await connection.read_answer()).status == 101
         assert str(await connection.read_packet())[0] == "0"
@@ -321,17 +322,30 @@ async def test_a_flood_of_small_frames_does_not_hold_up_the_loop(engine: Engine)
 @pytest.mark.gen_test
 async def test_a_flood_of_pings_is_answered_with_pongs_that_do_not_pile_up(engine: Engine) -> None:
     client, connection = await opened(engine, receive_buffer=4096)
+    session = engine.session(client)
     connection.stop_reading()
+    await engine.server.send(client.sid, "x" * 10_000_000)
+    await until(lambda: session.waiting_bytes > 0 and not session.has_output)
+    waiting = session.waiting_bytes
     await connection.send(frame(b"x" * 125, frames.PING) * 20_000)
-    await connection.send_frame("4after all pings")
-    await until(lambda: engine.messages == ["after all pings"])
-    assert engine.session(client).waiting_bytes < 1000
+    await connection.send_frame("1")
+    await until(lambda: session.is_closed)
+    assert session.waiting_bytes <= waiting
     connection.start_reading()
-    await connection.send_frame(b"last", frames.PING)
-    opcode, content = await connection.read_frame()
-    while content != b"last":
-        assert (opcode, content) in [(frames.PONG, b"x" * 125), (frames.TEXT, b"4after all pings")]
+    assert (await connection.read_close())[0] == 1000
+
+
+@pytest.mark.gen_test
+async def test_the_last_of_many_pings_is_answered_for_all(engine: Engine) -> None:
+    _, connection = await opened(engine)
+    await connection.send(b"".join(frame(str(n).encode(), frames.PING) for n in range(1000)))
+    answered = []
+    while answered[-1:] != [999]:
         opcode, content = await connection.read_frame()
+        assert opcode == frames.PONG
+        answered.append(int(content))
+    assert answered == sorted(answered)
+    assert len(answered) < 200
     await connection.close()
 
 
@@ -346,8 +360,13 @@ async def test_a_pong_that_nobody_asked_for_is_ignored(engine: Engine) -> None:
 
 @pytest.mark.parametrize(
     ("content", "answer"),
-    [(b"", b""), (b"\x03\xe8", b"\x03\xe8"), (b"\x0f\xa0bye", b"\x0f\xa0"), (b"\x03\xe9", b"\x03\xe9")],
-)  # fmt: skip
+    [
+        (b"", b""),
+        (b"\x03\xe8", b"\x03\xe8"),
+        (b"\x03\xe9", b"\x03\xe9"),
+        (b"\x0f\xa0bye", b"\x0f\xa0"),
+    ],
+)
 @pytest.mark.gen_test
 async def test_a_close_frame_is_answered_and_the_connection_closed(
     engine: Engine, content: bytes, answer: bytes

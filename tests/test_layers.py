@@ -13,6 +13,7 @@ FLOORS = (
     # Words of the domain: values, their rules and texts.
     (
         "gtower_realtime",
+        "private_apis",
         "errors",
         "names",
         "timestamps",

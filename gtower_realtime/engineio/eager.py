@@ -42,7 +42,7 @@ class EagerTasks:
             return True
         task = asyncio.get_running_loop().create_task(_resume(coroutine, waited_for))
         self._tasks.add(task)  # the loop itself keeps only a weak reference
-        task.add_done_callback(partial(self._done, coroutine, when_done))
+        task.add_done_callback(partial(self._done, when_done))
         return False
 
     async def finish(self, seconds: float) -> None:
@@ -54,9 +54,8 @@ class EagerTasks:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _done(self, coroutine: AnyCoroutine, when_done: WhenDone, task: asyncio.Task[None]) -> None:
+    def _done(self, when_done: WhenDone, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        coroutine.close()  # a task that is cancelled before its first step leaves it open
         when_done(asyncio.CancelledError() if task.cancelled() else task.exception())
 
 

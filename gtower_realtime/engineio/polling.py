@@ -115,7 +115,6 @@ class PollingHandler(EngineIOHandler):
         self._session: Session | None = None
         self._answered: asyncio.Future[None] | None = None
         self._receives_for: PollingOutput | None = None
-        self._is_gone = False
         self._add_cors_headers()
 
     def set_default_headers(self) -> None:
@@ -191,9 +190,7 @@ class PollingHandler(EngineIOHandler):
         if self._session is None:
             output = PollingOutput()
             admission = await self._engineio.admit(self.request)
-            if self._is_gone:
-                self._engineio.withdraw(admission)
-                return
+            # If the client is gone meanwhile, its first answer finds out.
             self._session = self._engineio.open_session(admission, output)
         else:
             output = self._polling_output(self._session)
@@ -261,7 +258,6 @@ class PollingHandler(EngineIOHandler):
     def on_connection_close(self) -> None:
         """Take note that the client has gone away: a request that was cut ends the session."""
         super().on_connection_close()
-        self._is_gone = True
         receives_for = self._end_receiving()
         if self._session is None:
             return

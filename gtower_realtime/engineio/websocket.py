@@ -149,14 +149,18 @@ class WebSocketConnection:
         session = self._session
         if session is None or self._is_closing:
             return
-        if self._is_probe:
-            self._take_probe(session, message)
-            return
-        session.count_received(message)
         try:
-            session.receive(protocol.decode_packet(message))
+            if self._is_probe:
+                self._take_probe(session, message)
+            else:
+                session.count_received(message)
+                session.receive(protocol.decode_packet(message))
         except ProtocolError as problem:
-            session.fail(problem)
+            if self._is_probe:
+                session.abandon_upgrade(self)
+                self.close(problem.close_code, str(problem))
+            else:
+                session.fail(problem)
 
     def _take_probe(self, session: Session, message: str | bytes) -> None:
         if message == _PROBE_PING:
@@ -164,11 +168,10 @@ class WebSocketConnection:
                 self._write(_PROBE_PONG.frame)
             session.probe_arrived()
         elif message == protocol.UPGRADE:
-            self._is_probe = False
             session.complete_upgrade(self)
+            self._is_probe = False
         else:
-            session.abandon_upgrade(self)
-            self.close(frames.PROTOCOL_ERROR, "neither probe nor upgrade")
+            raise ProtocolError("neither probe nor upgrade")
 
     def _pay_pong(self) -> None:
         # Of several pings only the last has to be answered (RFC 6455, 5.5.3), so that pongs that
@@ -202,7 +205,7 @@ class WebSocketConnection:
 
     def send_waiting(self, session: Session) -> None:
         """Write what waits, a slice at most; once nothing waits, end a closing session."""
-        if self._is_closing or (self.unsent_bytes and not session.is_discarded):
+        if self.unsent_bytes and not session.is_discarded:
             return
         if session.has_output:
             packets = session.take(_SLICE_BYTES)
