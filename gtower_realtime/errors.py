@@ -125,6 +125,18 @@ class MethodNotAllowed(RealtimeError):
     code, http_status = "method_not_allowed", 405
 
 
+class IdempotencyInFlight(RealtimeError):
+    """The first request with this key is being worked on. Ask again in a moment."""
+
+    code, http_status, retryable = "idempotency_in_flight", 409, True
+
+
+class IdempotencyMismatch(RealtimeError):
+    """The key was used with another body. Use a new key for a new request."""
+
+    code, http_status = "idempotency_mismatch", 422
+
+
 class TooLarge(RealtimeError):
     """The body is over the limit. Send less."""
 
@@ -171,3 +183,14 @@ class TooManyRooms(RealtimeError):
     """The client is in as many rooms as it may be. Leave one first."""
 
     code, http_status = "too_many_rooms", 400
+
+
+class StoreUnusable(Exception):
+    """The store is not for this process: of a newer version, taken by another, not readable.
+
+    It stops the start; ``message`` says what to do.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message

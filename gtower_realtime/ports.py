@@ -4,10 +4,15 @@ Implementations live in rooms of their own (`gateway/`, `store/`); the service a
 only these.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+from gtower_realtime.records import Bounds, Change, GivenAnswer, Snapshot, StoredEvent
+
+_OFFSET = re.compile(r"([0-9A-Za-z_]{1,64})-([0-9a-f]{1,15})")
 
 Payload = Mapping[str, Any]
 """What an event carries: one JSON object."""
@@ -61,30 +66,56 @@ class Offset:
     def __str__(self) -> str:
         return f"{self.epoch}-{self.number:x}"
 
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """One event on its way: what, to whom, when, and the id that its receipt names."""
-
-    id: str
-    event: str
-    payload: Payload
-    target: Target
-    published_at: datetime
+    @classmethod
+    def parse(cls, text: str) -> "Offset | None":
+        """Read what :meth:`__str__` wrote; None for anything else."""
+        match = _OFFSET.fullmatch(text)
+        return None if match is None else cls(match[1], int(match[2], 16))
 
 
-class EventLog(Protocol):
-    """Where stored events are recorded before anybody sees them."""
+class Store(Protocol):
+    """Keeps the log, the sessions and the given answers; the journal is its only user.
 
-    async def append(self, publication: Publication) -> Offset:
-        """Record ``publication`` and return its offset once it cannot be lost.
+    Calls of :meth:`commit` do not overlap. What fails raises `StoreUnavailable`, after at most a
+    few seconds, and never blocks the loop; a later call may work again.
+    """
 
-        Calls return in the order of their offsets, and offsets rise in the order of the calls, so
-        a caller that delivers as soon as this returns keeps the order of the log.
+    async def open(self, *, recent_events: int, recent_bytes: int) -> Snapshot:
+        """Make ready, migrate if need be, and return what is there.
 
         Raises:
-            StoreUnavailable: it was not recorded, and never will be.
+            StoreUnavailable: it cannot be reached.
+            StoreUnusable: it is of a newer version, or another process has it.
         """
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """Record all of ``changes``, in their order, or none of them.
+
+        Without any it tries out whether something could be recorded.
+        """
+
+    async def events_for(
+        self, addresses: Collection[str], *, after: int, until: int, limit: int
+    ) -> list[StoredEvent]:
+        """Return the oldest events for any of ``addresses`` with ``after < number <= until``."""
+
+    async def history(self, room: str, *, after: int, limit: int, now: int) -> list[StoredEvent]:
+        """Return the oldest events of ``room`` after a number, less those that have expired."""
+
+    async def delete_history(self, room: str) -> int:
+        """Delete the events that were for ``room`` alone, take it off the others; count them."""
+
+    async def find_answer(self, key: str, now: int) -> GivenAnswer | None:
+        """Return the answer given to a key, unless it has expired."""
+
+    async def trim(self, bounds: Bounds, now: int) -> int:
+        """Delete what is beyond the bounds, oldest first, and expired answers and their like.
+
+        Works in small transactions. Returns the first number that is kept.
+        """
+
+    async def close(self) -> None:
+        """Let go of everything. Idempotent."""
 
 
 class Transport(Protocol):
@@ -94,16 +125,40 @@ class Transport(Protocol):
     """
 
     def deliver(
-        self, event: str, payload: Payload, target: Target, *, droppable: bool = False
+        self,
+        event: str,
+        body: str,
+        target: Target,
+        *,
+        offset: Offset | None = None,
+        droppable: bool = False,
     ) -> int:
         """Hand the event to every connection it is for; return to how many distinct ones.
 
+        ``body`` is the payload as JSON text; ``offset`` goes to the clients that can take it.
         Events of several calls reach each connection in the order of the calls. A connection
         whose buffer is full loses a ``droppable`` event and is closed by any other.
         """
 
-    def send(self, client_id: str, event: str, payload: Payload) -> None:
+    def send(
+        self, client_id: str, event: str, payload: Payload, offset: Offset | None = None
+    ) -> None:
         """Hand an event that is for one client alone to it; silent when the client is gone."""
+
+    def replay(self, client_id: str, events: Sequence[tuple[str, str, Offset | None]]) -> None:
+        """Hand (event, body, offset) that a client has missed to it, ahead of what is new.
+
+        What is replayed does not count against the client's buffer.
+        """
+
+    def release(self, client_id: str) -> None:
+        """Cut a connection whose client is back on another one; nobody hears of it."""
+
+    def confirmed_mark(self, client_id: str) -> int:
+        """Return the number that was the log's last when the ping went that was answered last.
+
+        Whatever was handed over before is known to have arrived. 0 when there was none yet.
+        """
 
     def enter_room(self, client_id: str, room: str) -> None:
         """Make the client a member; silent when it is one or is gone."""

@@ -1,0 +1,175 @@
+"""What is kept across restarts, as plain values: events, sessions, memberships, given answers.
+
+Times are whole milliseconds since 1970. Numbers are places in the log; see `ports.Offset`.
+"""
+
+from dataclasses import dataclass, field
+
+EVERYONE = ""
+"""The address of an event that is for all; no room has this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """One event of the log. ``payload`` is JSON text, as it was sent.
+
+    ``addresses`` are the rooms it was for: joined rooms, `user:<id>` rooms, client ids, or
+    `EVERYONE`. ``excluded`` are client ids.
+    """
+
+    number: int
+    id: str
+    event: str
+    payload: str
+    addresses: tuple[str, ...]
+    excluded: tuple[str, ...]
+    published_at: int
+    expires_at: int | None = None
+
+    @property
+    def size(self) -> int:
+        """What it counts against the bounds of the log, in bytes."""
+        return len(self.payload) + len(self.event) + 100
+
+
+@dataclass(slots=True)
+class Membership:
+    """A stay of a client in a room: it is for events with ``after < number <= until``.
+
+    ``until`` is None while the client is in the room.
+    """
+
+    room: str
+    after: int
+    until: int | None = None
+
+
+@dataclass(slots=True)
+class StoredSession:
+    """A client that is connected, or away and able to come back with its secret ``pid``.
+
+    ``opened_at_number`` is the log's last number when it first connected: nothing before is for it.
+    ``away_since`` is None while it is connected; after a crash that is all that is known.
+    """
+
+    client_id: str
+    pid: str
+    namespace: str
+    user_id: str | None
+    opened_at_number: int
+    away_since: int | None = None
+    memberships: list[Membership] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenAnswer:
+    """The answer to a request with an idempotency key, to be given again to the same request.
+
+    ``key`` is the scope and the key, hashed by the caller; ``fingerprint`` is a hash of the body.
+    """
+
+    key: str
+    fingerprint: str
+    answer: str
+    expires_at: int
+
+
+# What one transaction may consist of.
+
+
+@dataclass(frozen=True, slots=True)
+class EventAppended:
+    """An event takes its place in the log."""
+
+    event: StoredEvent
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """A client has connected for the first time."""
+
+    session: StoredSession
+
+
+@dataclass(frozen=True, slots=True)
+class SessionAway:
+    """A client has dropped and may come back."""
+
+    client_id: str
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionResumed:
+    """A client that was away is back."""
+
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """A client will not come back: all that is kept of it goes."""
+
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoomEntered:
+    """A client is a member from the events after ``number`` on."""
+
+    client_id: str
+    room: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoomLeft:
+    """A client is a member up to the event with ``number``."""
+
+    client_id: str
+    room: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerGiven:
+    """A request with an idempotency key was answered."""
+
+    answer: GivenAnswer
+
+
+Change = (
+    EventAppended
+    | SessionOpened
+    | SessionAway
+    | SessionResumed
+    | SessionEnded
+    | RoomEntered
+    | RoomLeft
+    | AnswerGiven
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a store holds when it is opened.
+
+    ``epoch`` names this log for ever; ``last_number`` was the last ever given out, also if its
+    event is gone, so that no number is used twice. ``first_number`` is the oldest event kept, or
+    ``last_number + 1``. ``recent`` are the newest events, oldest first, as many as were asked for.
+    """
+
+    epoch: str
+    first_number: int
+    last_number: int
+    recent: list[StoredEvent]
+    sessions: list[StoredSession]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much a log keeps; 0 is no bound."""
+
+    max_events: int
+    max_bytes: int
+    max_age_seconds: float

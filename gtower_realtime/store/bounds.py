@@ -1,0 +1,41 @@
+"""Which events are beyond the bounds of a log: one rule for every store."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from gtower_realtime.records import Bounds
+
+
+class Measured(Protocol):
+    """What the bounds ask of an event."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def published_at(self) -> int:
+        """Milliseconds since 1970."""
+
+
+def count_beyond(
+    bounds: Bounds, now: int, *, events: int, size: int, oldest: Iterable[Measured]
+) -> int:
+    """Return how many of ``oldest`` must go from a log that has ``events`` and ``size`` in all.
+
+    The oldest go first: one that is young enough keeps all that follow it, whatever their time.
+    """
+    oldest_time = now - bounds.max_age_seconds * 1000
+    beyond = 0
+    for event in oldest:
+        is_beyond = (
+            0 < bounds.max_events < events
+            or 0 < bounds.max_bytes < size
+            or (bounds.max_age_seconds > 0 and event.published_at < oldest_time)
+        )
+        if not is_beyond:
+            break
+        beyond += 1
+        events -= 1
+        size -= event.size
+    return beyond

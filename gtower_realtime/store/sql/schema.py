@@ -1,0 +1,171 @@
+"""The tables of the event store and their versions, for SQLite and PostgreSQL alike.
+
+A change of the tables is one function more in `UPGRADES`; a database is brought to the newest
+version when it is opened, in one transaction, and never back.
+"""
+
+from collections.abc import Callable
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    inspect,
+    select,
+    update,
+)
+
+from gtower_realtime.errors import StoreUnusable
+
+# SQLite looks rows up by number without an index of its own only if the type is called INTEGER.
+_Number = BigInteger().with_variant(Integer, "sqlite")
+# Names are compared for equality only; other collations make an index slow.
+_Name = Text().with_variant(Text(collation="C"), "postgresql")
+
+metadata = MetaData()
+
+log = Table(
+    "gtower_log",
+    metadata,
+    Column("schema_version", Integer, nullable=False),
+    Column("epoch", Text, nullable=False),
+    # Rises with each transaction: shows whether one whose outcome was not heard happened.
+    Column("transactions", BigInteger, nullable=False),
+    # All from first_number on are kept, save for those that expired or whose history was deleted.
+    Column("first_number", BigInteger, nullable=False),
+    Column("last_number", BigInteger, nullable=False),
+    # Of the events that are kept.
+    Column("events", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    # The boot of the machine in which somebody writes who does not wait for the disk.
+    Column("unsynced_boot", Text),
+)
+"""One row: the log as a whole."""
+
+events = Table(
+    "gtower_events",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("size", Integer, nullable=False),
+    Column("published_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("id", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    # Lists of texts, in JSON.
+    Column("addresses", Text, nullable=False),
+    Column("excluded", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+)
+Index(
+    "gtower_events_expiring",
+    events.c.expires_at,
+    sqlite_where=events.c.expires_at.is_not(None),
+    postgresql_where=events.c.expires_at.is_not(None),
+)
+
+event_addresses = Table(
+    "gtower_event_addresses",
+    metadata,
+    Column("address", _Name, primary_key=True),
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+"""The addresses of the events once more, for reading the events of some of them."""
+
+sessions = Table(
+    "gtower_sessions",
+    metadata,
+    Column("client_id", _Name, primary_key=True),
+    Column("pid", Text, nullable=False),
+    Column("namespace", Text, nullable=False),
+    Column("user_id", Text),
+    Column("opened_at_number", BigInteger, nullable=False),
+    Column("away_since", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+memberships = Table(
+    "gtower_memberships",
+    metadata,
+    # Rises in the order of entering.
+    Column("id", _Number, primary_key=True, autoincrement=True),
+    Column("client_id", _Name, nullable=False),
+    Column("room", _Name, nullable=False),
+    Column("after", BigInteger, nullable=False),
+    Column("until", BigInteger),
+)
+Index("gtower_memberships_of", memberships.c.client_id)
+Index(
+    "gtower_memberships_present",
+    memberships.c.client_id,
+    memberships.c.room,
+    unique=True,
+    sqlite_where=memberships.c.until.is_(None),
+    postgresql_where=memberships.c.until.is_(None),
+)
+Index(
+    "gtower_memberships_past",
+    memberships.c.until,
+    sqlite_where=memberships.c.until.is_not(None),
+    postgresql_where=memberships.c.until.is_not(None),
+)
+
+answers = Table(
+    "gtower_answers",
+    metadata,
+    Column("key", _Name, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+)
+
+UPGRADES: list[Callable[[Connection], None]] = []
+"""From version 1 to 2, from 2 to 3, and so on. Each knows the tables as they were then."""
+
+
+def newest_version() -> int:
+    """Return the version that this program knows."""
+    return 1 + len(UPGRADES)
+
+
+def prepare(connection: Connection, epoch: str) -> None:
+    """Make the tables of a new log called ``epoch``, or bring the existing ones to this version.
+
+    It is for the caller to commit.
+
+    Raises:
+        StoreUnusable: the tables are of a version that this program does not know.
+    """
+    if connection.dialect.name == "sqlite":
+        # Its driver begins a transaction by itself only before rows are changed.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if not inspect(connection).has_table(log.name):
+        metadata.create_all(connection)
+        connection.execute(
+            log.insert().values(
+                schema_version=newest_version(),
+                epoch=epoch,
+                transactions=0,
+                first_number=1,
+                last_number=0,
+                events=0,
+                bytes=0,
+            )
+        )
+        return
+    version = connection.execute(select(log.c.schema_version)).scalar_one()
+    if version > newest_version():
+        raise StoreUnusable(
+            f"It belongs to a newer version of GTower Realtime: its tables are of version "
+            f"{version}, this program knows them up to version {newest_version()}. Install the "
+            "newer program, or set GTOWER_DATABASE_URL to another database."
+        )
+    if version < newest_version():
+        for upgrade in UPGRADES[version - 1 :]:
+            upgrade(connection)
+        connection.execute(update(log).values(schema_version=newest_version()))

@@ -1,0 +1,297 @@
+"""The SQL of the event store, made once, and what its rows are in `records`.
+
+Statements take their parameters by name. Columns that are to be set have their own names; a
+parameter that is compared with something has a name of ours, since SQLAlchemy keeps them apart.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sqlalchemy import BigInteger, Row, Table, Text, bindparam, delete, func, insert, select, update
+
+from gtower_realtime import strict_json
+from gtower_realtime.records import (
+    GivenAnswer,
+    Membership,
+    RoomEntered,
+    RoomLeft,
+    SessionAway,
+    SessionEnded,
+    SessionResumed,
+    StoredEvent,
+    StoredSession,
+)
+from gtower_realtime.store.sql.batches import LaterChange
+from gtower_realtime.store.sql.schema import (
+    answers,
+    event_addresses,
+    events,
+    log,
+    memberships,
+    sessions,
+)
+
+Parameters = dict[str, Any]
+
+InsertInto = Callable[[Table], Any]
+"""Makes an INSERT of a dialect, one that knows ON CONFLICT."""
+
+_CLIENT = bindparam("client", type_=Text)
+_CLIENTS = bindparam("clients", expanding=True, type_=Text)
+_IN_ROOM = bindparam("in_room", type_=Text)
+_FOR = bindparam("for_address", type_=Text)
+_FOR_ANY = bindparam("for_addresses", expanding=True, type_=Text)
+_PLACE = bindparam("place", type_=BigInteger)
+_FOLLOWING = bindparam("following", type_=BigInteger)
+_UP_TO = bindparam("up_to", type_=BigInteger)
+_NOW = bindparam("now", type_=BigInteger)
+_LIMIT = bindparam("limit", type_=BigInteger)
+_MAX_BYTES = bindparam("max_bytes", type_=BigInteger)
+_EXPECTED = bindparam("expected", type_=BigInteger)
+_WANTED = bindparam("wanted", type_=Text)
+
+# The log as a whole
+
+READ_LOG = select(log)
+UPDATE_LOG = update(log).where(log.c.transactions == _EXPECTED)
+"""Finds no row if anybody else has written since."""
+
+# Events
+
+INSERT_EVENT = insert(events)
+INSERT_ADDRESS = insert(event_addresses)
+CHANGE_EVENT = update(events).where(events.c.number == _PLACE)
+DELETE_EVENT = delete(events).where(events.c.number == _PLACE)
+DELETE_ADDRESS = delete(event_addresses).where(
+    event_addresses.c.address == _FOR, event_addresses.c.number == _PLACE
+)
+
+_newest = (
+    select(
+        events.c.number,
+        func.sum(events.c.size).over(order_by=events.c.number.desc()).label("bytes"),
+    )
+    .order_by(events.c.number.desc())
+    .limit(_LIMIT)
+    .subquery()
+)
+READ_RECENT = (
+    select(events)
+    .where(
+        events.c.number.in_(select(_newest.c.number).where(_newest.c.bytes <= _MAX_BYTES)),
+    )
+    .order_by(events.c.number)
+)
+
+READ_EVENTS_FOR = (
+    select(events)
+    .where(
+        events.c.number.in_(
+            select(event_addresses.c.number).where(
+                event_addresses.c.address.in_(_FOR_ANY),
+                event_addresses.c.number > _FOLLOWING,
+                event_addresses.c.number <= _UP_TO,
+            )
+        )
+    )
+    .order_by(events.c.number)
+    .limit(_LIMIT)
+)
+
+_of_address = (
+    select(events)
+    .join(event_addresses, event_addresses.c.number == events.c.number)
+    .where(event_addresses.c.address == _FOR)
+    .order_by(event_addresses.c.number)
+    .limit(_LIMIT)
+)
+READ_HISTORY = _of_address.where(
+    event_addresses.c.number > _FOLLOWING,
+    events.c.expires_at.is_(None) | (events.c.expires_at > _NOW),
+)
+READ_WHOLE_HISTORY = _of_address
+
+_measures = select(events.c.number, events.c.size, events.c.published_at, events.c.addresses)
+READ_OLDEST = _measures.order_by(events.c.number).limit(_LIMIT)
+READ_EXPIRED = (
+    _measures.where(events.c.expires_at <= _NOW)
+    .order_by(events.c.expires_at, events.c.number)
+    .limit(_LIMIT)
+)
+
+# Sessions and memberships
+
+READ_SESSIONS = select(sessions)
+READ_MEMBERSHIPS = select(memberships).order_by(memberships.c.id)
+READ_SESSIONS_OF = READ_SESSIONS.where(sessions.c.client_id.in_(_CLIENTS))
+READ_MEMBERSHIPS_OF = READ_MEMBERSHIPS.where(memberships.c.client_id.in_(_CLIENTS))
+
+INSERT_SESSION = insert(sessions)
+INSERT_MEMBERSHIP = insert(memberships)
+CHANGE_SESSION = update(sessions).where(sessions.c.client_id == _CLIENT)
+DELETE_SESSION = delete(sessions).where(sessions.c.client_id == _CLIENT)
+DELETE_MEMBERSHIPS = delete(memberships).where(memberships.c.client_id == _CLIENT)
+END_MEMBERSHIP = update(memberships).where(
+    memberships.c.client_id == _CLIENT,
+    memberships.c.room == _IN_ROOM,
+    memberships.c.until.is_(None),
+)
+DELETE_PAST_MEMBERSHIPS = delete(memberships).where(
+    memberships.c.id.in_(
+        select(memberships.c.id)
+        .where(memberships.c.until < _PLACE)
+        .order_by(memberships.c.until)
+        .limit(_LIMIT)
+    )
+)
+DELETE_ALL_SESSIONS = delete(sessions)
+DELETE_ALL_MEMBERSHIPS = delete(memberships)
+
+_membership_to_be = select(
+    sessions.c.client_id, _IN_ROOM.label("room"), _FOLLOWING.label("after")
+).where(sessions.c.client_id == _CLIENT)
+
+# Answers
+
+READ_ANSWER = select(answers).where(answers.c.key == _WANTED, answers.c.expires_at > _NOW)
+DELETE_ANSWER = delete(answers).where(answers.c.key == _WANTED)
+DELETE_EXPIRED_ANSWERS = delete(answers).where(
+    answers.c.key.in_(
+        select(answers.c.key)
+        .where(answers.c.expires_at <= _NOW)
+        .order_by(answers.c.expires_at)
+        .limit(_LIMIT)
+    )
+)
+
+
+def insert_membership_of_session(insert_into: InsertInto) -> Any:
+    """Return what makes a client with a session a member of a room, if it is none."""
+    into = insert_into(memberships)
+    return into.from_select(
+        ["client_id", "room", "after"], _membership_to_be
+    ).on_conflict_do_nothing()
+
+
+def put_answer(insert_into: InsertInto) -> Any:
+    """Return what puts an answer in the place of an older one."""
+    into = insert_into(answers)
+    return into.on_conflict_do_update(
+        index_elements=[answers.c.key],
+        set_={name: into.excluded[name] for name in ("fingerprint", "answer", "expires_at")},
+    )
+
+
+# Rows
+
+
+def event_row(event: StoredEvent) -> Parameters:
+    """Return the row of an event."""
+    return {
+        "number": event.number,
+        "size": event.size,
+        "published_at": event.published_at,
+        "expires_at": event.expires_at,
+        "id": event.id,
+        "event": event.event,
+        "addresses": strict_json.dumps(event.addresses),
+        "excluded": strict_json.dumps(event.excluded) if event.excluded else "[]",
+        "payload": event.payload,
+    }
+
+
+def event_of(row: Row[Any]) -> StoredEvent:
+    """Return the event of a row."""
+    return StoredEvent(
+        number=row.number,
+        id=row.id,
+        event=row.event,
+        payload=row.payload,
+        addresses=addresses_of(row),
+        excluded=tuple(strict_json.loads(row.excluded)),
+        published_at=row.published_at,
+        expires_at=row.expires_at,
+    )
+
+
+def addresses_of(row: Row[Any]) -> tuple[str, ...]:
+    """Return the addresses of an event's row."""
+    return tuple(strict_json.loads(row.addresses))
+
+
+def session_row(session: StoredSession) -> Parameters:
+    """Return the row of a session."""
+    return {
+        "client_id": session.client_id,
+        "pid": session.pid,
+        "namespace": session.namespace,
+        "user_id": session.user_id,
+        "opened_at_number": session.opened_at_number,
+        "away_since": session.away_since,
+    }
+
+
+def membership_rows(session: StoredSession) -> list[Parameters]:
+    """Return the rows of a session's memberships."""
+    return [
+        {
+            "client_id": session.client_id,
+            "room": stay.room,
+            "after": stay.after,
+            "until": stay.until,
+        }
+        for stay in session.memberships
+    ]
+
+
+def sessions_of(rows: Iterable[Row[Any]], stays: Iterable[Row[Any]]) -> list[StoredSession]:
+    """Return the sessions of ``rows`` with the memberships of ``stays``."""
+    found = {
+        row.client_id: StoredSession(
+            client_id=row.client_id,
+            pid=row.pid,
+            namespace=row.namespace,
+            user_id=row.user_id,
+            opened_at_number=row.opened_at_number,
+            away_since=row.away_since,
+        )
+        for row in rows
+    }
+    for stay in stays:
+        found[stay.client_id].memberships.append(Membership(stay.room, stay.after, stay.until))
+    return list(found.values())
+
+
+def change_row(change: LaterChange) -> Parameters:
+    """Return the parameters of a change of a session."""
+    match change:
+        case SessionAway(client_id, since):
+            return {"client": client_id, "away_since": since}
+        case SessionResumed(client_id):
+            return {"client": client_id, "away_since": None}
+        case RoomEntered(client_id, room, number):
+            return {"client": client_id, "in_room": room, "following": number}
+        case RoomLeft(client_id, room, number):
+            return {"client": client_id, "in_room": room, "until": number}
+        case SessionEnded(client_id):
+            return {"client": client_id}
+
+
+def answer_row(answer: GivenAnswer) -> Parameters:
+    """Return the row of an answer."""
+    return {
+        "key": answer.key,
+        "fingerprint": answer.fingerprint,
+        "answer": answer.answer,
+        "expires_at": answer.expires_at,
+    }
+
+
+def answer_of(row: Row[Any]) -> GivenAnswer:
+    """Return the answer of a row."""
+    return GivenAnswer(
+        key=row.key,
+        fingerprint=row.fingerprint,
+        answer=row.answer,
+        expires_at=row.expires_at,
+    )

@@ -1,0 +1,320 @@
+"""The store in a database, which a later process finds as this one left it."""
+
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+import structlog
+from sqlalchemy import Executable, Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gtower_realtime import strict_json
+from gtower_realtime.errors import StoreUnavailable
+from gtower_realtime.records import (
+    Bounds,
+    Change,
+    GivenAnswer,
+    RoomEntered,
+    RoomLeft,
+    SessionAway,
+    SessionEnded,
+    SessionOpened,
+    SessionResumed,
+    Snapshot,
+    StoredEvent,
+    StoredSession,
+)
+from gtower_realtime.store.bounds import count_beyond
+from gtower_realtime.store.changes import check_numbers
+from gtower_realtime.store.sql import schema
+from gtower_realtime.store.sql import statements as sql
+from gtower_realtime.store.sql.batches import Batch, LaterChange, SessionChange, in_groups
+from gtower_realtime.store.sql.database import Database
+from gtower_realtime.store.sql.transactions import (
+    Attempt,
+    Log,
+    Transactions,
+    execute,
+    fetch,
+    insert_sessions,
+)
+
+logger = structlog.get_logger(__name__)
+
+NUMBERS_SKIPPED = 1_000_000
+"""More than can be given out before a disk has what was committed."""
+
+_PATIENCE_SECONDS = 4.0
+
+# A commit waits for a deletion that has begun.
+_ROWS_OF_A_DELETION = 1000
+_EVENTS_OF_A_DELETION = 500
+
+_FIRST_STRETCH = 10_000
+
+
+class SqlStore:
+    """A `Store` on SQLAlchemy, for one process at a time.
+
+    ``patience_seconds`` is how long a call waits for the database. Longer work goes on by itself,
+    and the next call that writes waits for it.
+    """
+
+    def __init__(self, database: Database, *, patience_seconds: float = _PATIENCE_SECONDS) -> None:
+        self.database = database
+        self._transactions = Transactions(database, patience_seconds=patience_seconds)
+        self._put_answer = sql.put_answer(database.insert_into)
+        self._statements: dict[type[LaterChange], tuple[Executable, ...]] = {
+            SessionResumed: (sql.CHANGE_SESSION,),
+            RoomEntered: (sql.insert_membership_of_session(database.insert_into),),
+            RoomLeft: (sql.END_MEMBERSHIP,),
+            SessionAway: (sql.CHANGE_SESSION,),
+            SessionEnded: (sql.DELETE_MEMBERSHIPS, sql.DELETE_SESSION),
+        }
+
+    # Opening and closing
+
+    async def open(self, *, recent_events: int, recent_bytes: int) -> Snapshot:
+        """Make ready, and return what is there; see `Store.open`.
+
+        After a power cut that commits did not wait for, nobody knows which of the last events are
+        gone: the log gets a new epoch and goes on with numbers that cannot have been given out,
+        and all sessions end.
+        """
+        return await self._transactions.open(partial(self._load, recent_events, recent_bytes))
+
+    async def _load(
+        self, recent_events: int, recent_bytes: int, writer: AsyncConnection
+    ) -> Snapshot:
+        await writer.run_sync(schema.prepare, secrets.token_hex(4))
+        (row,) = await fetch(sql.READ_LOG, {}, writer)
+        changed: sql.Parameters = {
+            "expected": row.transactions,
+            "transactions": row.transactions + 1,
+            "unsynced_boot": None if self.database.is_synchronous else self.database.boot,
+        }
+        if row.unsynced_boot not in {None, self.database.boot}:
+            logger.warning("power_cut", store=self.database.name)
+            changed["epoch"] = secrets.token_hex(4)
+            changed["last_number"] = row.last_number + NUMBERS_SKIPPED
+            await writer.execute(sql.DELETE_ALL_MEMBERSHIPS)
+            await writer.execute(sql.DELETE_ALL_SESSIONS)
+        await writer.execute(sql.UPDATE_LOG, changed)
+        (row,) = await fetch(sql.READ_LOG, {}, writer)
+        limits = {"limit": recent_events, "max_bytes": recent_bytes}
+        recent = await fetch(sql.READ_RECENT, limits, writer)
+        sessions = sql.sessions_of(
+            await fetch(sql.READ_SESSIONS, {}, writer),
+            await fetch(sql.READ_MEMBERSHIPS, {}, writer),
+        )
+        await writer.commit()
+        return Snapshot(
+            epoch=row.epoch,
+            first_number=row.first_number,
+            last_number=row.last_number,
+            recent=list(map(sql.event_of, recent)),
+            sessions=sessions,
+        )
+
+    async def close(self) -> None:
+        """Let go of the database, and note that nothing is missing from it. Idempotent."""
+        if self._transactions.is_open:
+            try:
+                await self._transactions.write(self._sign_off)
+            except StoreUnavailable as problem:
+                # Whoever opens it next finds out what there is, as after a crash.
+                logger.warning("store_not_closed", reason=problem.message)
+        await self._transactions.close()
+
+    async def _sign_off(self, writer: AsyncConnection) -> None:
+        await self.database.harden(writer)
+        attempt = Attempt(self._transactions.log)
+        await self._transactions.finish(writer, attempt, unsynced_boot=None)
+
+    # Recording
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """Record ``changes`` in one transaction; see `Store.commit`."""
+        await self._transactions.write(partial(self._record, Batch.of(changes)))
+
+    async def _record(self, batch: Batch, writer: AsyncConnection) -> None:
+        log = self._transactions.log
+        log = replace(
+            log,
+            last_number=check_numbers(batch.events, log.last_number),
+            events=log.events + len(batch.events),
+            bytes=log.bytes + sum(event.size for event in batch.events),
+        )
+        before: Sequence[StoredSession] = ()
+        if batch.client_ids:
+            clients = {"clients": list(batch.client_ids)}
+            before = sql.sessions_of(
+                await fetch(sql.READ_SESSIONS_OF, clients, writer),
+                await fetch(sql.READ_MEMBERSHIPS_OF, clients, writer),
+            )
+        await execute(writer, sql.INSERT_EVENT, map(sql.event_row, batch.events))
+        await execute(
+            writer,
+            sql.INSERT_ADDRESS,
+            (
+                {"address": address, "number": event.number}
+                for event in batch.events
+                for address in set(event.addresses)
+            ),
+        )
+        await execute(writer, self._put_answer, map(sql.answer_row, batch.answers.values()))
+        for changes in in_groups(batch.sessions):
+            await self._change_sessions(writer, changes)
+        await self._transactions.finish(writer, Attempt(log, batch, before))
+
+    async def _change_sessions(
+        self, writer: AsyncConnection, changes: Sequence[SessionChange]
+    ) -> None:
+        """Make ``changes``, which are of one kind."""
+        await insert_sessions(
+            writer, [change.session for change in changes if isinstance(change, SessionOpened)]
+        )
+        others = [change for change in changes if not isinstance(change, SessionOpened)]
+        if others:
+            for statement in self._statements[type(others[0])]:
+                await execute(writer, statement, map(sql.change_row, others))
+
+    # Reading
+
+    async def events_for(
+        self, addresses: Collection[str], *, after: int, until: int, limit: int
+    ) -> list[StoredEvent]:
+        """Return the oldest events for any of ``addresses``; see `Store.events_for`."""
+        return await self._transactions.read(
+            partial(_events_for, list(addresses), after, until, limit)
+        )
+
+    async def history(self, room: str, *, after: int, limit: int, now: int) -> list[StoredEvent]:
+        """Return the oldest events of ``room``; see `Store.history`."""
+        parameters = {"for_address": room, "following": after, "limit": limit, "now": now}
+        rows = await self._transactions.read(partial(fetch, sql.READ_HISTORY, parameters))
+        return list(map(sql.event_of, rows))
+
+    async def find_answer(self, key: str, now: int) -> GivenAnswer | None:
+        """Return the answer given to a key; see `Store.find_answer`."""
+        rows = await self._transactions.read(
+            partial(fetch, sql.READ_ANSWER, {"wanted": key, "now": now})
+        )
+        return sql.answer_of(rows[0]) if rows else None
+
+    # Deleting
+
+    async def delete_history(self, room: str) -> int:
+        """Delete the events of ``room``, some at a time; see `Store.delete_history`."""
+        count = 0
+        while deleted := await self._transactions.write(partial(self._delete_history, room)):
+            count += deleted
+        return count
+
+    async def _delete_history(self, room: str, writer: AsyncConnection) -> int:
+        parameters = {"for_address": room, "limit": _EVENTS_OF_A_DELETION}
+        rows = await fetch(sql.READ_WHOLE_HISTORY, parameters, writer)
+        kept: list[sql.Parameters] = []
+        gone: list[Row[Any]] = []
+        for row in rows:
+            others = [address for address in sql.addresses_of(row) if address != room]
+            if others:
+                kept.append({"place": row.number, "addresses": strict_json.dumps(others)})
+            else:
+                gone.append(row)
+        if rows:
+            places = [{"for_address": room, "place": row["place"]} for row in kept]
+            await execute(writer, sql.CHANGE_EVENT, kept)
+            await execute(writer, sql.DELETE_ADDRESS, places)
+            await self._delete_events(writer, gone, self._transactions.log)
+        return len(rows)
+
+    async def trim(self, bounds: Bounds, now: int) -> int:
+        """Delete what is beyond the bounds or over, some at a time; see `Store.trim`."""
+        for step in (
+            partial(self._delete_expired_events, now),
+            partial(self._delete_expired_answers, now),
+            partial(self._delete_beyond, bounds, now),
+            self._delete_past_memberships,
+        ):
+            while await self._transactions.write(step):
+                pass
+        return self._transactions.log.first_number
+
+    async def _delete_expired_events(self, now: int, writer: AsyncConnection) -> int:
+        parameters = {"now": now, "limit": _EVENTS_OF_A_DELETION}
+        expired = _at_once(await fetch(sql.READ_EXPIRED, parameters, writer))
+        if expired:
+            await self._delete_events(writer, expired, self._transactions.log)
+        return len(expired)
+
+    async def _delete_beyond(self, bounds: Bounds, now: int, writer: AsyncConnection) -> int:
+        oldest = await fetch(sql.READ_OLDEST, {"limit": _EVENTS_OF_A_DELETION}, writer)
+        log = self._transactions.log
+        count = count_beyond(bounds, now, events=log.events, size=log.bytes, oldest=oldest)
+        beyond = _at_once(oldest[:count])
+        if beyond:
+            log = replace(log, first_number=beyond[-1].number + 1)
+            await self._delete_events(writer, beyond, log)
+        return len(beyond)
+
+    async def _delete_events(
+        self, writer: AsyncConnection, rows: Sequence[Row[Any]], log: Log
+    ) -> None:
+        await execute(writer, sql.DELETE_EVENT, ({"place": row.number} for row in rows))
+        await execute(
+            writer,
+            sql.DELETE_ADDRESS,
+            (
+                {"for_address": address, "place": row.number}
+                for row in rows
+                for address in set(sql.addresses_of(row))
+            ),
+        )
+        log = log.without(len(rows), sum(row.size for row in rows))
+        await self._transactions.finish(writer, Attempt(log))
+
+    async def _delete_expired_answers(self, now: int, writer: AsyncConnection) -> int:
+        parameters = {"now": now, "limit": _ROWS_OF_A_DELETION}
+        return await self._delete(writer, sql.DELETE_EXPIRED_ANSWERS, parameters)
+
+    async def _delete_past_memberships(self, writer: AsyncConnection) -> int:
+        parameters = {"place": self._transactions.log.first_number, "limit": _ROWS_OF_A_DELETION}
+        return await self._delete(writer, sql.DELETE_PAST_MEMBERSHIPS, parameters)
+
+    async def _delete(
+        self, writer: AsyncConnection, statement: Executable, parameters: sql.Parameters
+    ) -> int:
+        deleted: int = (await writer.execute(statement, parameters)).rowcount
+        if deleted:
+            await self._transactions.finish(writer, Attempt(self._transactions.log))
+        return deleted
+
+
+async def _events_for(
+    addresses: list[str], after: int, until: int, limit: int, reader: AsyncConnection
+) -> list[StoredEvent]:
+    events: list[StoredEvent] = []
+    # A stretch is read in full before its events are in order, so the first ones are short: mostly
+    # little was missed, or there is more than the limit.
+    stretch = _FIRST_STRETCH
+    while after < until and len(events) < limit:
+        up_to = min(after + stretch, until)
+        parameters = {
+            "for_addresses": addresses,
+            "following": after,
+            "up_to": up_to,
+            "limit": limit - len(events),
+        }
+        events += map(sql.event_of, await fetch(sql.READ_EVENTS_FOR, parameters, reader))
+        after, stretch = up_to, stretch * 2
+    return events
+
+
+def _at_once(events: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    """Return the first of ``events``, as many as one transaction may delete."""
+    rows = accumulate(1 + len(sql.addresses_of(event)) for event in events)
+    return events[: max(1, sum(count <= _ROWS_OF_A_DELETION for count in rows))]
