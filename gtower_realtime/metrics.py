@@ -37,6 +37,9 @@ class Metrics:
         self.handshakes_refused = self._counter(
             "handshakes_refused", "Handshakes refused, by reason", "reason"
         )
+        self.session_changes_lost = self._counter(
+            "session_changes_lost", "Changes of sessions that could not be recorded"
+        )
         self.packets_dropped = self._counter(
             "packets_dropped", "Volatile packets that slow clients did not get"
         )

@@ -25,6 +25,9 @@ from gtower_realtime.names import MAX_CUSTOMER_ID, MAX_ROOM_NAME, problem_with_n
 from gtower_realtime.timestamps import format_timestamp, parse_timestamp
 
 _MAX_KEY_LENGTH = 128
+
+MAX_OFFSET_LENGTH = 100
+MAX_PAGE = 300
 _MAX_BODY_FIELDS = 100
 _MAX_SHOWN_FIELDS = 20
 
@@ -115,6 +118,13 @@ class Timestamp(fields.Field[str]):
             return format_timestamp(parse_timestamp(value))
         except ValueError as problem:
             raise ValidationError(f"Not an ISO 8601 time ({problem}).") from None
+
+
+class ClientMessageId(fields.String):
+    """A client's own id of a message, by which a repeat is recognised: 16 to 64 characters."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(validate=validate.Length(16, 64), **options)
 
 
 class Json(fields.Field[Any]):
@@ -224,6 +234,20 @@ class RoomArgument(ArgumentSchema):
     room = Name(required=True, data_key="roomName")
 
 
+class JoinArgument(RoomArgument):
+    """``"sales"`` or ``{"roomName": "sales", "since": <offset>}``."""
+
+    since = Text(longest=MAX_OFFSET_LENGTH)
+
+
+class HistoryArgument(ArgumentSchema):
+    """``{"room": "sales", "after": <offset>, "limit": 50}``."""
+
+    room = Name(required=True)
+    after = Text(longest=MAX_OFFSET_LENGTH)
+    limit = fields.Integer(strict=True, validate=validate.Range(1, MAX_PAGE))
+
+
 class CustomerArgument(ArgumentSchema):
     """``"c42"`` or ``{"customerId": "c42"}``."""
 
@@ -237,6 +261,7 @@ class _MessageObject(ArgumentSchema):
 
     type = fields.String(validate=validate.Length(1, 64))
     timestamp = Timestamp()
+    clientMsgId = ClientMessageId()  # noqa: N815
 
 
 _MESSAGE_OBJECT = _MessageObject()
@@ -257,6 +282,7 @@ class RoomMessageArgument(ArgumentSchema):
 
     room = Name(required=True)
     message = Json(required=True)
+    client_message_id = ClientMessageId(data_key="clientMsgId")
 
     @validates("message")
     def _check_message(self, message: Any, **_: Any) -> None:

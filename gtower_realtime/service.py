@@ -1,78 +1,46 @@
 """Everything the server does, as plain methods: what clients ask for, and what back-ends send.
 
-Knows no Tornado, no Socket.IO and no database: it talks to `ports.Transport` and `ports.EventLog`.
-Code in the same process uses the methods of "Sending" directly; see docs/embedding.md.
+Knows no Tornado, no Socket.IO and no database: it talks to `ports.Transport` and, through the
+journal, to `ports.Store`. Code in the same process uses the methods of "Sending" directly; see
+docs/embedding.md.
 """
 
+import asyncio
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 from gtower_realtime import strict_json
 from gtower_realtime.clients import Client, ClientRegistry
+from gtower_realtime.connections import Arrival, Connections
 from gtower_realtime.errors import (
     Draining,
-    Forbidden,
     RealtimeError,
-    TooManyRooms,
+    StoreUnavailable,
     UnknownClient,
     ValidationFailed,
 )
-from gtower_realtime.events.server import (
-    SERVER_EVENTS,
-    build_payload,
-    check_publishable,
-    server_event,
-)
+from gtower_realtime.events.server import build_payload, check_publishable
+from gtower_realtime.futures import mapped
+from gtower_realtime.idempotency import Also, OnceOnly, Shape
+from gtower_realtime.journal import Journal
+from gtower_realtime.membership import Rooms
 from gtower_realtime.metrics import Metrics
-from gtower_realtime.names import (
-    WHATSAPP_GENERAL_ROOM,
-    is_user_room,
-    user_room,
-    whatsapp_customer_room,
-)
-from gtower_realtime.ports import (
-    Clock,
-    EventLog,
-    Offset,
-    Payload,
-    Publication,
-    Target,
-    Transport,
-)
+from gtower_realtime.names import WHATSAPP_GENERAL_ROOM, whatsapp_customer_room
+from gtower_realtime.ports import Clock, Offset, Target, Transport
+from gtower_realtime.publishing import Publisher, Receipt
+from gtower_realtime.records import StoredEvent, StoredSession
 from gtower_realtime.schemas import WHOLE
-from gtower_realtime.timestamps import format_timestamp
+from gtower_realtime.sessions import Sessions
+from gtower_realtime.timestamps import format_timestamp, from_milliseconds, milliseconds
 
 ServiceState = Literal["active", "draining", "degraded"]
 
-WELCOME = "Successfully connected to WebSocket server"
+Answer = asyncio.Future[dict[str, Any]]
 
+DEFAULT_LIMIT = 50
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What became of a published event.
-
-    ``recipients`` distinct live connections were handed it; ``pending`` sessions are away and will
-    get it when they return. ``offset`` is its place in the log, None for an event that is not
-    stored.
-    """
-
-    id: str
-    recipients: int
-    pending: int
-    offset: Offset | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return ``{"id", "recipients", "pending", "offset"?}``."""
-        shape: dict[str, Any] = {
-            "id": self.id,
-            "recipients": self.recipients,
-            "pending": self.pending,
-        }
-        if self.offset is not None:
-            shape["offset"] = str(self.offset)
-        return shape
+_RETRY_SOON = {"Retry-After": "1"}
 
 
 class RealtimeService:
@@ -86,38 +54,79 @@ class RealtimeService:
         self,
         *,
         transport: Transport,
-        log: EventLog,
+        journal: Journal,
+        sessions: Sessions,
         clients: ClientRegistry,
         clock: Clock,
         metrics: Metrics,
+        recovery_seconds: float = 120.0,
         max_rooms_per_client: int = 128,
         announces_clients: bool = True,
     ) -> None:
         self._transport = transport
-        self._log = log
+        self._journal = journal
+        self._sessions = sessions
         self._clients = clients
         self._clock = clock
-        self._metrics = metrics
-        self._max_rooms_per_client = max_rooms_per_client
-        self._announces_clients = announces_clients
-        self.state: ServiceState = "active"
+        self._publisher = Publisher(
+            journal=journal, transport=transport, sessions=sessions, clock=clock, metrics=metrics
+        )
+        self._rooms = Rooms(
+            journal=journal,
+            transport=transport,
+            sessions=sessions,
+            clients=clients,
+            clock=clock,
+            max_per_client=max_rooms_per_client,
+        )
+        self._connections = Connections(
+            transport=transport,
+            journal=journal,
+            publisher=self._publisher,
+            sessions=sessions,
+            clients=clients,
+            clock=clock,
+            metrics=metrics,
+            recovery_seconds=recovery_seconds,
+            announces_clients=announces_clients,
+        )
+        self._once_only = OnceOnly(journal, clock)
+        self._is_draining = False
         metrics.clients.set_function(lambda: len(clients))
 
     # Life
 
+    @property
+    def state(self) -> ServiceState:
+        """What ``status`` says: ``active``, ``draining`` or ``degraded``."""
+        if self._is_draining:
+            return "draining"
+        return "degraded" if self._journal.is_failing else "active"
+
+    def restore(self, sessions: list[StoredSession]) -> None:
+        """Take up the sessions that the store has kept."""
+        self._connections.restore(sessions)
+
+    def end_expired_sessions(self) -> None:
+        """Forget who has been away for longer than the recovery time."""
+        self._connections.end_expired_sessions()
+
     def refusal_of_new_work(self) -> RealtimeError | None:
         """Return why nothing new is taken up at the moment; None when it is."""
-        if self.state == "draining":
-            return Draining("The server is going down.", headers={"Retry-After": "1"})
+        if self._is_draining:
+            return Draining("The server is going down.", headers=_RETRY_SOON)
+        if self._journal.is_failing:
+            return StoreUnavailable("The event store does not answer.", headers=_RETRY_SOON)
         return None
 
     def failing_parts(self) -> list[str]:
         """Return the parts that keep this process from taking new connections."""
-        return ["draining"] if self.state == "draining" else []
+        parts = {"draining": self._is_draining, "store": self._journal.is_failing}
+        return [name for name, is_failing in parts.items() if is_failing]
 
     def drain(self, spread_seconds: float) -> None:
         """Take up nothing new, and tell each client when to come back, spread over the time."""
-        self.state = "draining"
+        self._is_draining = True
         for client in self._clients:
             reconnect_in_ms = secrets.randbelow(round(spread_seconds * 1000) + 1)
             self._transport.send(
@@ -128,123 +137,125 @@ class RealtimeService:
 
     # Connections
 
-    def client_connected(self, client: Client) -> None:
-        """Take up a client that was accepted: it hears `connected`, the others `clientJoined`."""
-        self._clients.add(client)
-        if client.user_id is not None:
-            self._transport.enter_room(client.id, user_room(client.user_id))
-        self._transport.send(
-            client.id,
-            "connected",
-            {
-                "message": WELCOME,
-                "clientId": client.id,
-                "timestamp": self._timestamp(),
-                "recovered": False,
-            },
-        )
-        self._announce("clientJoined", client.id)
+    async def connect(self, client: Client, arrival: Arrival) -> None:
+        """Take up a client that was let in; see `Connections.connect`."""
+        await self._connections.connect(client, arrival)
 
-    def client_disconnected(self, client_id: str) -> None:
-        """Forget a client that is gone; the others hear `clientLeft`. Idempotent."""
-        if self._clients.remove(client_id) is not None:
-            self._announce("clientLeft", client_id)
+    def client_disconnected(self, client_id: str, *, may_return: bool) -> None:
+        """Let go of a client; see `Connections.client_disconnected`."""
+        self._connections.client_disconnected(client_id, may_return=may_return)
 
-    def _announce(self, event: str, client_id: str) -> None:
-        if self._announces_clients:
-            self._transport.deliver(
-                event,
-                {"clientId": client_id, "timestamp": self._timestamp()},
-                Target.all(excluded=frozenset({client_id})),
-                droppable=True,
-            )
+    def client_has_everything(self, client_id: str, number: int) -> None:
+        """Take note that a client has received all events up to a number of the log."""
+        self._connections.client_has_everything(client_id, number)
 
-    # What clients ask for: the methods of the client-event table
+    # What clients ask for: the methods of the client-event table. Each returns a future of what the
+    # acknowledgement says, or has to be awaited for it when something has to be read first: what
+    # the client asks for next comes after that.
 
-    async def relay_message(self, client_id: str, message: Any) -> dict[str, Any]:
+    def relay_message(self, client_id: str, message: Any) -> Answer | Awaitable[Answer]:
         """Send ``message`` unchanged to all others and tell the sender; return the receipt."""
-        receipt = await self._publish(
+        received = {"originalMessage": message, "receivedAt": self._timestamp()}
+        return self._relay(
+            client_id,
             "messageBroadcast",
             {"from": client_id, "message": message, "timestamp": self._timestamp()},
             Target.all(excluded=frozenset({client_id})),
+            message.get("clientMsgId") if isinstance(message, dict) else None,
+            then=lambda _: self._transport.send(client_id, "messageReceived", received),
         )
-        self._transport.send(
-            client_id,
-            "messageReceived",
-            {"originalMessage": message, "receivedAt": self._timestamp()},
-        )
-        return receipt.as_dict()
 
-    async def relay_room_message(self, client_id: str, room: str, message: Any) -> dict[str, Any]:
+    def relay_room_message(
+        self, client_id: str, room: str, message: Any, client_message_id: str | None = None
+    ) -> Answer | Awaitable[Answer]:
         """Send ``message`` unchanged to the room's members, the sender among them if it is one.
 
         Raises:
             Forbidden: the room belongs to the server.
         """
-        self._check_not_the_servers(room)
-        receipt = await self._publish(
+        self._rooms.check_open_to_clients(room)
+        return self._relay(
+            client_id,
             "roomMessage",
             {"from": client_id, "room": room, "message": message, "timestamp": self._timestamp()},
             Target.room(room),
+            client_message_id,
         )
-        return receipt.as_dict()
 
-    async def join_room(self, client_id: str, room: str) -> dict[str, Any]:
-        """Make the client a member and tell it with `roomJoined`; joining twice is joining once.
+    def join_room(self, client_id: str, room: str, since: str | None = None) -> Answer:
+        """Make the client a member from here, or from the offset ``since``, on: `roomJoined`.
 
-        Raises:
-            Forbidden: the room belongs to the server.
-            TooManyRooms: the client is in as many rooms as it may be.
+        Raises as `Rooms.join` does.
         """
-        return self._enter(client_id, room, "roomJoined")
+        offset = None if since is None else self._offset("since", since)
+        return self._rooms.join(client_id, room, "roomJoined", {}, offset)
 
-    async def leave_room(self, client_id: str, room: str) -> dict[str, Any]:
-        """End the membership, if there is one, and tell the client with `roomLeft`.
+    def leave_room(self, client_id: str, room: str) -> Answer:
+        """End the membership, if there is one, and tell the client with `roomLeft`."""
+        return self._rooms.leave(client_id, room, "roomLeft", {})
 
-        Raises:
-            Forbidden: the room belongs to the server.
-        """
-        return self._leave(client_id, room, "roomLeft")
-
-    async def join_whatsapp_general(self, client_id: str) -> dict[str, Any]:
+    def join_whatsapp_general(self, client_id: str) -> Answer:
         """Let the client see all WhatsApp traffic; it hears `whatsappGeneralJoined`."""
-        return self._enter(client_id, WHATSAPP_GENERAL_ROOM, "whatsappGeneralJoined")
+        return self._rooms.join(client_id, WHATSAPP_GENERAL_ROOM, "whatsappGeneralJoined", {})
 
-    async def join_whatsapp_customer(self, client_id: str, customer_id: str) -> dict[str, Any]:
+    def join_whatsapp_customer(self, client_id: str, customer_id: str) -> Answer:
         """Let the client follow a customer; it hears `whatsappCustomerJoined`."""
         room = whatsapp_customer_room(customer_id)
-        return self._enter(client_id, room, "whatsappCustomerJoined", customerId=customer_id)
+        return self._rooms.join(
+            client_id, room, "whatsappCustomerJoined", {"customerId": customer_id}
+        )
 
-    async def leave_whatsapp_customer(self, client_id: str, customer_id: str) -> dict[str, Any]:
+    def leave_whatsapp_customer(self, client_id: str, customer_id: str) -> Answer:
         """Let the client stop following a customer; it hears `whatsappCustomerLeft`."""
         room = whatsapp_customer_room(customer_id)
-        return self._leave(client_id, room, "whatsappCustomerLeft", customerId=customer_id)
+        return self._rooms.leave(
+            client_id, room, "whatsappCustomerLeft", {"customerId": customer_id}
+        )
 
-    def _enter(self, client_id: str, room: str, event: str, **details: str) -> dict[str, Any]:
-        self._check_not_the_servers(room)
-        joined = [name for name in self._transport.rooms_of(client_id) if not is_user_room(name)]
-        if 0 < self._max_rooms_per_client <= len(joined) and room not in joined:
-            raise TooManyRooms(
-                f"You are in {len(joined)} rooms, as many as one client may be; leave one first."
-            )
-        self._transport.enter_room(client_id, room)
-        return self._tell_membership(client_id, room, event, details)
-
-    def _leave(self, client_id: str, room: str, event: str, **details: str) -> dict[str, Any]:
-        self._check_not_the_servers(room)
-        self._transport.leave_room(client_id, room)
-        return self._tell_membership(client_id, room, event, details)
-
-    def _tell_membership(
-        self, client_id: str, room: str, event: str, details: Mapping[str, str]
+    async def read_room_history(
+        self, client_id: str, room: str, after: str | None = None, limit: int = DEFAULT_LIMIT
     ) -> dict[str, Any]:
-        payload = {"room": room, **details, "timestamp": self._timestamp()}
-        self._transport.send(client_id, event, payload)
-        return {"room": room}
+        """Return a page of the room's history, as the HTTP read does.
 
-    def _check_not_the_servers(self, room: str) -> None:
-        if is_user_room(room) or room in self._clients:
-            raise Forbidden(f"The room {room!r} belongs to the server; choose another name.")
+        Raises:
+            Forbidden: the room belongs to the server.
+        """
+        self._rooms.check_open_to_clients(room)
+        return await self.history(room, after, limit)
+
+    def _relay(
+        self,
+        client_id: str,
+        event: str,
+        payload: dict[str, Any],
+        target: Target,
+        client_message_id: str | None,
+        then: Callable[[Receipt], None] | None = None,
+    ) -> Answer | Awaitable[Answer]:
+        """Publish what a client says; with an id of its own, once however often it says it."""
+        if client_message_id is None:
+            return mapped(self._publisher.publish(event, payload, target, then), Receipt.as_dict)
+        return self._relay_once(client_id, event, payload, target, client_message_id, then)
+
+    async def _relay_once(
+        self,
+        client_id: str,
+        event: str,
+        payload: dict[str, Any],
+        target: Target,
+        client_message_id: str,
+        then: Callable[[Receipt], None] | None,
+    ) -> Answer:
+        client = self._clients.get(client_id)
+        user_id = (client.user_id if client else None) or ""
+        said = strict_json.dumps([payload.get("room"), payload["message"]]).encode()
+        answered = await self._once_only.begin(
+            ("client", user_id, event, client_message_id),
+            said,
+            lambda also: self._publisher.publish(event, payload, target, then, also),
+            dict,
+        )
+        return mapped(answered, lambda answer_and_whether_replayed: answer_and_whether_replayed[0])
 
     # Sending: what back-ends and code in the same process use
 
@@ -260,15 +271,38 @@ class RealtimeService:
             Draining: the server is going down. Nothing is stored.
             StoreUnavailable: it could not be recorded, and nobody has seen it.
         """
+        return await self._send(event, body, target, None)
+
+    async def send_once(
+        self,
+        scope: tuple[str, ...],
+        request_body: bytes,
+        shape: Shape,
+        event: str,
+        body: Mapping[str, Any],
+        target: Target,
+    ) -> tuple[dict[str, Any], bool]:
+        """Do what :meth:`send` does, unless the same keyed request was answered before.
+
+        Returns the answer that ``shape`` makes of the receipt, and whether it was given before.
+        Raises as :meth:`send` and `OnceOnly.run` do.
+        """
+        return await self._once_only.run(
+            scope, request_body, lambda also: self._send(event, body, target, also), shape
+        )
+
+    def _send(
+        self, event: str, body: Mapping[str, Any], target: Target, also: Also | None
+    ) -> "asyncio.Future[Receipt]":
         refusal = self.refusal_of_new_work()
         if refusal is not None:
             raise refusal
         check_publishable(event)
         payload = build_payload(event, body, self._clock.now())
         for client_id in target.clients:
-            if client_id not in self._clients:
+            if client_id not in self._clients and self._sessions.of_client(client_id) is None:
                 raise UnknownClient(f"Client {client_id} is not connected.")
-        return await self._publish(event, payload, target)
+        return self._publisher.publish(event, payload, target, also=also)
 
     async def notify_client(self, client_id: str, notification: Mapping[str, Any]) -> Receipt:
         """Send `notification` to one client. Raises as :meth:`send` does."""
@@ -393,22 +427,57 @@ class RealtimeService:
             description["userId"] = client.user_id
         return description
 
-    # One event's way: number and record, then deliver, then answer
+    async def history(
+        self, room: str, after: str | None = None, limit: int = DEFAULT_LIMIT
+    ) -> dict[str, Any]:
+        """Return ``{"room", "events": [{"offset", "id", "event", "data", "timestamp"}], "more"}``.
 
-    async def _publish(self, event: str, payload: Payload, target: Target) -> Receipt:
-        publication = Publication(
-            id=secrets.token_urlsafe(12),
-            event=event,
-            payload=payload,
-            target=target,
-            published_at=self._clock.now(),
-        )
-        offset = await self._log.append(publication) if server_event(event).stored else None
-        recipients = self._transport.deliver(event, payload, target)
-        label = event if event in SERVER_EVENTS else "custom"
-        self._metrics.events_published.labels(label).inc()
-        self._metrics.deliveries.inc(recipients)
-        return Receipt(id=publication.id, recipients=recipients, pending=0, offset=offset)
+        Oldest first, at most ``limit`` (1 to 300), after the offset ``after`` or from the oldest
+        kept. ``"complete": False`` is added when something after ``after`` was trimmed already.
+
+        Raises:
+            ValidationFailed: ``after`` is not an offset of this log.
+            StoreUnavailable: the store cannot be read.
+        """
+        start = 0 if after is None else self._offset("after", after).number
+        now = milliseconds(self._clock.now())
+        events = await self._journal.history(room, after=start, limit=limit + 1, now=now)
+        page = {
+            "room": room,
+            "events": [self._describe_event(event) for event in events[:limit]],
+            "more": len(events) > limit,
+        }
+        if after is not None and start < self._journal.first_number - 1:
+            page["complete"] = False
+        return page
+
+    async def delete_history(self, room: str) -> dict[str, Any]:
+        """Delete the history of a room; nothing of it is replayed any more.
+
+        Raises:
+            StoreUnavailable: it could not be deleted.
+        """
+        return {"room": room, "deleted": await self._journal.delete_history(room)}
+
+    def position(self, room: str) -> dict[str, Any]:
+        """Return ``{"room", "offset"}``: what `joinRoom` takes as ``since`` to miss nothing."""
+        return {"room": room, "offset": str(self._journal.offset(self._journal.last_number))}
+
+    def _offset(self, field: str, text: str) -> Offset:
+        offset = Offset.parse(text)
+        if offset is None or offset.epoch != self._journal.epoch:
+            sentence = "Is not an offset of this log."
+            raise ValidationFailed(f"{field}: {sentence}", fields={field: [sentence]})
+        return offset
+
+    def _describe_event(self, event: StoredEvent) -> dict[str, Any]:
+        return {
+            "offset": str(self._journal.offset(event.number)),
+            "id": event.id,
+            "event": event.event,
+            "data": strict_json.loads(event.payload),
+            "timestamp": format_timestamp(from_milliseconds(event.published_at)),
+        }
 
     def _timestamp(self) -> str:
         return format_timestamp(self._clock.now())

@@ -43,3 +43,13 @@ def parse_timestamp(text: str) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError:
         raise ValueError("outside the years 1 to 9999") from None
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return an aware time as whole milliseconds since 1970."""
+    return int(moment.timestamp() * 1000)
+
+
+def from_milliseconds(moment: int) -> datetime:
+    """Return the aware UTC time of milliseconds since 1970."""
+    return datetime.fromtimestamp(moment / 1000, UTC)

@@ -2,7 +2,7 @@
 
 Example row:
 
-    ClientEvent("joinRoom", "join_room", "join a room", RoomArgument()),
+    ClientEvent("joinRoom", "join_room", "join a room", JoinArgument()),
 
 ``method`` is the method of `RealtimeService` that does it: called with the client's id and what
 the schema read from the argument, it returns what the acknowledgement adds to ``ok: true``.
@@ -19,6 +19,8 @@ from gtower_realtime.errors import UnknownEvent, ValidationFailed
 from gtower_realtime.schemas import (
     WHOLE,
     CustomerArgument,
+    HistoryArgument,
+    JoinArgument,
     MessageArgument,
     RoomArgument,
     RoomMessageArgument,
@@ -53,7 +55,7 @@ class ClientEvent:
 
 _ROWS = (
     ClientEvent("message", "relay_message", "say something to all others", MessageArgument()),
-    ClientEvent("joinRoom", "join_room", "join a room", RoomArgument()),
+    ClientEvent("joinRoom", "join_room", "join a room", JoinArgument()),
     ClientEvent("leaveRoom", "leave_room", "leave a room", RoomArgument()),
     ClientEvent(
         "roomMessage", "relay_room_message", "say something to a room", RoomMessageArgument()
@@ -72,6 +74,7 @@ _ROWS = (
         "stop following a customer",
         CustomerArgument(),
     ),
+    ClientEvent("history", "read_room_history", "read what a room has had", HistoryArgument()),
 )
 
 CLIENT_EVENTS: Mapping[str, ClientEvent] = {row.name: row for row in _ROWS}

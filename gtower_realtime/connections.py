@@ -1,0 +1,245 @@
+"""Clients that come, go and come back: each is taken up once, with what it missed. No wires."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gtower_realtime.clients import Client, ClientRegistry
+from gtower_realtime.journal import Journal
+from gtower_realtime.metrics import Metrics
+from gtower_realtime.names import user_room
+from gtower_realtime.ports import Clock, Offset, Target, Transport
+from gtower_realtime.publishing import Publisher
+from gtower_realtime.records import (
+    Change,
+    SessionAway,
+    SessionEnded,
+    SessionOpened,
+    SessionResumed,
+    StoredEvent,
+    StoredSession,
+)
+from gtower_realtime.recovery import Claim, Comeback, Reason, Recovery
+from gtower_realtime.sessions import Session, Sessions
+from gtower_realtime.timestamps import format_timestamp, milliseconds
+
+WELCOME = "Successfully connected to WebSocket server"
+
+Welcome = Callable[[str, str | None], bool]
+"""Given the client's id and its secret, answers CONNECT; False when the connection has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A connection to a namespace that has been let in and not been answered yet.
+
+    ``is_recoverable``: its client can take offsets, so that it can come back. ``claim`` is what a
+    returning one says of itself.
+    """
+
+    namespace: str
+    welcome: Welcome
+    is_recoverable: bool = True
+    claim: Claim | None = None
+
+
+class Connections:
+    """Takes up and lets go of clients. Times are in seconds."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        journal: Journal,
+        publisher: Publisher,
+        sessions: Sessions,
+        clients: ClientRegistry,
+        clock: Clock,
+        metrics: Metrics,
+        recovery_seconds: float,
+        announces_clients: bool,
+    ) -> None:
+        self._transport = transport
+        self._journal = journal
+        self._publisher = publisher
+        self._sessions = sessions
+        self._clients = clients
+        self._clock = clock
+        self._metrics = metrics
+        self._recovery = Recovery(journal, sessions, clock, recovery_seconds)
+        self._recovery_seconds = recovery_seconds
+        self._announces_clients = announces_clients
+
+    def restore(self, stored: list[StoredSession]) -> None:
+        """Take up the sessions that the store has kept; whoever was connected is away since now."""
+        now = self._milliseconds()
+        for record in stored:
+            session = Session.restored(record)
+            if session.away_since is None:
+                session.away_since = now
+            self._sessions.add(session)
+
+    def end_expired_sessions(self) -> None:
+        """Forget who has been away for longer than the recovery time."""
+        before = self._milliseconds() - round(self._recovery_seconds * 1000)
+        for session in self._sessions.expired(before):
+            self._end_session(session)
+
+    async def connect(self, client: Client, arrival: Arrival) -> None:
+        """Take up a client that was let in: with what it missed, or as a new one.
+
+        It hears `connected` first. The others hear `clientJoined`. Nothing happens when the
+        connection is gone by then.
+
+        Raises:
+            StoreUnavailable, Overloaded: the session could not be recorded; the client should
+                connect again.
+        """
+        reason: Reason | None = None
+        if arrival.claim is not None:
+            reason = await self._resume(client, arrival, arrival.claim)
+            if reason is None:
+                return
+            self._give_up(arrival.claim, arrival.namespace)
+        if not arrival.is_recoverable:
+            self._begin(client, arrival, None, reason)
+            return
+        await self._open_session(client, arrival, reason)
+
+    def _open_session(
+        self, client: Client, arrival: Arrival, reason: Reason | None
+    ) -> "asyncio.Future[None]":
+        opened: list[Session] = []
+
+        def changes(number: int) -> list[Change]:
+            opened.append(Session.open(client.id, arrival.namespace, client.user_id, number))
+            return [SessionOpened(opened[0].stored())]
+
+        def begin(_number: int) -> None:
+            if self._begin(client, arrival, opened[0], reason):
+                self._sessions.add(opened[0])
+            else:
+                self._record_unawaited(SessionEnded(client.id))
+
+        return self._journal.record(changes, begin)
+
+    async def _resume(self, client: Client, arrival: Arrival, claim: Claim) -> Reason | None:
+        """Take up a client where it left off; return why that cannot be done."""
+        session = self._sessions.of_pid(claim.pid)
+        if session is not None:
+            # On a connection that still looks alive from here.
+            session.cover(self._transport.confirmed_mark(session.client_id))
+        verdict = await self._recovery.judge(claim, arrival.namespace)
+        if not isinstance(verdict, Comeback):
+            return verdict
+        missed = self._recovery.replay(verdict)
+        if not isinstance(missed, list):
+            return missed
+        self._come_back(client, arrival, verdict, missed)
+        return None
+
+    def _give_up(self, claim: Claim, namespace: str) -> None:
+        """End the session of a client that gets a fresh one: it will not come back to both."""
+        session = self._sessions.of_pid(claim.pid)
+        if session is not None and session.namespace == namespace:
+            self._drop_old_connection(session)
+            self._end_session(session)
+
+    def _drop_old_connection(self, session: Session) -> None:
+        if session.client_id in self._clients:
+            # It looks alive from here; its client says otherwise.
+            self._transport.release(session.client_id)
+            self.client_disconnected(session.client_id, may_return=True)
+
+    def _begin(
+        self, client: Client, arrival: Arrival, session: Session | None, reason: Reason | None
+    ) -> bool:
+        if not arrival.welcome(client.id, None if session is None else session.pid):
+            return False
+        offset = None
+        if session is not None:
+            offset = self._journal.offset(session.opened_at_number)
+        self._go_live(client, offset, {"recovered": False} | ({"reason": reason} if reason else {}))
+        return True
+
+    def _come_back(
+        self, client: Client, arrival: Arrival, comeback: Comeback, missed: list[StoredEvent]
+    ) -> None:
+        session = comeback.session
+        self._drop_old_connection(session)
+        if not arrival.welcome(session.client_id, session.pid):
+            return
+        self._sessions.mark_back(session)
+        self._record_unawaited(SessionResumed(session.client_id))
+        for room in session.rooms():
+            self._transport.enter_room(session.client_id, room)
+        returned = replace(client, id=session.client_id, user_id=session.user_id)
+        self._go_live(returned, comeback.claimed, {"recovered": True})
+        self._transport.replay(
+            session.client_id,
+            [(event.event, event.payload, self._journal.offset(event.number)) for event in missed],
+        )
+
+    def _go_live(self, client: Client, offset: Offset | None, details: dict[str, Any]) -> None:
+        self._clients.add(client)
+        if client.user_id is not None:
+            self._transport.enter_room(client.id, user_room(client.user_id))
+        payload = {
+            "message": WELCOME,
+            "clientId": client.id,
+            "timestamp": self._timestamp(),
+            **details,
+        }
+        self._transport.send(client.id, "connected", payload, offset)
+        self._announce("clientJoined", client.id)
+
+    def client_disconnected(self, client_id: str, *, may_return: bool) -> None:
+        """Forget a connection that is gone; the others hear `clientLeft`. Idempotent.
+
+        With ``may_return`` its session waits for it; else that ends too.
+        """
+        if self._clients.remove(client_id) is not None:
+            self._announce("clientLeft", client_id)
+        session = self._sessions.of_client(client_id)
+        if session is None or session.away_since is not None:
+            return
+        if may_return:
+            now = self._milliseconds()
+            self._sessions.mark_away(session, now)
+            self._record_unawaited(SessionAway(client_id, now))
+        else:
+            self._end_session(session)
+
+    def client_has_everything(self, client_id: str, number: int) -> None:
+        """Take note that a client has received all events up to ``number``."""
+        session = self._sessions.of_client(client_id)
+        if session is not None:
+            session.cover(number)
+
+    def _end_session(self, session: Session) -> None:
+        self._sessions.remove(session)
+        self._record_unawaited(SessionEnded(session.client_id))
+
+    def _record_unawaited(self, change: Change) -> None:
+        """Record what nobody waits for; a failure costs a session its recovery, and is counted."""
+        recorded = self._journal.record(lambda _: [change], lambda _: None)
+        recorded.add_done_callback(self._count_unrecorded)
+
+    def _count_unrecorded(self, recorded: "asyncio.Future[None]") -> None:
+        if not recorded.cancelled() and recorded.exception() is not None:
+            self._metrics.session_changes_lost.inc()
+
+    def _announce(self, event: str, client_id: str) -> None:
+        if self._announces_clients:
+            self._publisher.announce(
+                event,
+                {"clientId": client_id, "timestamp": self._timestamp()},
+                Target.all(excluded=frozenset({client_id})),
+            )
+
+    def _milliseconds(self) -> int:
+        return milliseconds(self._clock.now())
+
+    def _timestamp(self) -> str:
+        return format_timestamp(self._clock.now())
