@@ -1,7 +1,10 @@
 """The composition root: builds every object, hands each what it needs, starts and stops them."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import structlog
 import tornado.web
 from tornado.web import RequestHandler
 
@@ -9,33 +12,43 @@ from gtower_realtime.addresses import TrustedProxies
 from gtower_realtime.clients import ClientRegistry
 from gtower_realtime.engineio.server import EngineIOConfig
 from gtower_realtime.engineio.session import SessionLimits
-from gtower_realtime.errors import RealtimeError
+from gtower_realtime.errors import RealtimeError, StoreUnavailable
 from gtower_realtime.gateway.client_events import ClientEvents
 from gtower_realtime.gateway.server import SocketIOServer
 from gtower_realtime.gateway.transport import SocketIOTransport
 from gtower_realtime.identity import ApiKeys
+from gtower_realtime.journal import Journal
 from gtower_realtime.limits import ConnectionLimits
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.origins import OriginPolicy
-from gtower_realtime.ports import Clock
+from gtower_realtime.ports import Clock, Store
+from gtower_realtime.records import Bounds
 from gtower_realtime.service import RealtimeService
+from gtower_realtime.sessions import Sessions
 from gtower_realtime.settings import Settings
-from gtower_realtime.store.memory import MemoryEventLog
-from gtower_realtime.timestamps import SystemClock
-from handlers import operations, pages, reads, triggers
+from gtower_realtime.store import open_store
+from gtower_realtime.timestamps import SystemClock, milliseconds
+from handlers import operations, pages, reads, rooms, triggers
 from handlers.base import BaseHandler, HttpContext
+
+logger = structlog.get_logger(__name__)
 
 _SOCKET_IO_PATH = "/socket.io/"
 
-# A log that lives in memory shares it with the connections, so it is bounded more tightly than one
-# on disk.
-_MEMORY_LOG_BYTES = 64 * 1024 * 1024
+# What replays are answered from without reading the store.
+_RECENT_EVENTS = 100_000
+_RECENT_BYTES = 64 * 1024 * 1024
+
+_EXPIRE_SECONDS = 1.0
+_TRIM_SECONDS = 30.0
 
 
 class Application:
     """One server: its parts as attributes, its routes as :attr:`tornado_application`."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock | None = None, store: Store | None = None
+    ) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.metrics = Metrics()
@@ -47,15 +60,17 @@ class Application:
             handler_timeout=settings.handler_timeout,
         )
         self.transport = SocketIOTransport(self.socketio)
-        self.log = MemoryEventLog(
-            self.clock,
-            max_events=settings.log_max_events,
-            max_bytes=min(settings.log_max_bytes or _MEMORY_LOG_BYTES, _MEMORY_LOG_BYTES),
-            max_age_seconds=settings.log_max_age_seconds,
+        self.journal = Journal(
+            store or open_store(settings),
+            recent_events=_RECENT_EVENTS,
+            recent_bytes=_RECENT_BYTES,
         )
+        self.sessions = Sessions()
         self.service = RealtimeService(
             transport=self.transport,
-            log=self.log,
+            journal=self.journal,
+            sessions=self.sessions,
+            recovery_seconds=settings.recovery_seconds,
             clients=self.clients,
             clock=self.clock,
             metrics=self.metrics,
@@ -63,15 +78,48 @@ class Application:
             announces_clients=settings.announce_clients,
         )
         ClientEvents(self.service, self.transport, self.clock, self.metrics).bind(self.socketio)
+        self._housekeeping: list[asyncio.Task[None]] = []
         self.tornado_application = self._tornado_application()
 
     async def start(self) -> None:
-        """Make everything ready that must be before the first connection."""
+        """Make everything ready that must be before the first connection.
+
+        Raises:
+            StoreUnavailable: the event store cannot be reached.
+            StoreUnusable: the event store is not for this process.
+        """
+        self.service.restore(await self.journal.open())
+        self._housekeeping = [
+            asyncio.create_task(self._every(_EXPIRE_SECONDS, self._expire)),
+            asyncio.create_task(self._every(_TRIM_SECONDS, self._trim)),
+        ]
 
     async def stop(self) -> None:
         """Let go of everybody: new work is refused, all are told, every connection is closed."""
         self.service.drain(self.settings.drain_seconds)
         await self.socketio.shutdown()
+        for task in self._housekeeping:
+            task.cancel()
+        await self.journal.close()
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except StoreUnavailable as problem:
+                logger.warning("housekeeping_put_off", reason=problem.message)
+
+    async def _expire(self) -> None:
+        self.service.end_expired_sessions()
+
+    async def _trim(self) -> None:
+        bounds = Bounds(
+            self.settings.log_max_events,
+            self.settings.log_max_bytes,
+            self.settings.log_max_age_seconds,
+        )
+        await self.journal.trim(bounds, milliseconds(self.clock.now()))
 
     def _engineio_config(self) -> EngineIOConfig:
         settings = self.settings
@@ -93,6 +141,7 @@ class Application:
             metrics=self.metrics,
             gate=self._refusal_of_new_connections,
             clock=self.clock.monotonic,
+            current_mark=lambda: self.journal.last_number,
         )
 
     def _refusal_of_new_connections(self) -> RealtimeError | None:
@@ -111,6 +160,7 @@ class Application:
         routes = (
             *triggers.routes(),
             *reads.routes(),
+            *rooms.routes(),
             *operations.routes(),
             *pages.routes(_static_directory()),
         )

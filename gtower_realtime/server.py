@@ -14,6 +14,7 @@ from tornado.httpserver import HTTPServer
 
 from gtower_realtime import __version__, logs
 from gtower_realtime.application import Application
+from gtower_realtime.errors import StoreUnavailable, StoreUnusable
 from gtower_realtime.listeners import ListenError, listen_tcp, listen_unix
 from gtower_realtime.settings import Settings
 
@@ -35,7 +36,7 @@ def serve(settings: Settings) -> int:
 
     The port is taken before anything else is started. One line on standard output says where the
     server is, once it answers there. Status: 0 after a signal, EX_UNAVAILABLE (69) when it cannot
-    listen.
+    listen or reach its store, EX_TEMPFAIL (75) when the store is not for this process.
     """
     logs.configure(settings.log_level, settings.log_format)
     try:
@@ -46,6 +47,12 @@ def serve(settings: Settings) -> int:
     _allow_open_files(settings.max_connections)
     try:
         asyncio.run(_serve_on(listeners, settings))
+    except StoreUnusable as problem:
+        sys.stderr.write(f"{problem.message}\n")
+        return os.EX_TEMPFAIL
+    except StoreUnavailable as problem:
+        sys.stderr.write(f"{problem.message}\n")
+        return os.EX_UNAVAILABLE
     finally:
         if settings.unix_socket:
             settings.unix_socket.unlink(missing_ok=True)
@@ -85,8 +92,9 @@ async def _serve_on(listeners: list[socket.socket], settings: Settings) -> None:
     sys.stdout.flush()
     await stopping.wait()
     logger.info("stopping")
-    server.stop()
+    # Polling clients fetch their last words with one more request; new handshakes get 503 by now.
     await application.stop()
+    server.stop()
     await server.close_all_connections()
 
 

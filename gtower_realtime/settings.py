@@ -43,7 +43,8 @@ class SettingRow(NamedTuple):
     name: str
     """The environment variable."""
     default: str
-    """As it would be written in the environment; ``none`` when there is none."""
+    """As it would be written in the environment, ``<state dir>`` standing for that of `state_dir`;
+    ``none`` when there is none."""
     unit: str
     """What a number counts; empty for other values."""
     documentation: str
@@ -56,12 +57,12 @@ class SettingRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    default: str | None
     parser: Callable[[str], Any]
     documentation: str
     unit: str
     is_secret: bool
     also: str | None
+    shown_default: str
 
 
 def _setting(
@@ -72,12 +73,17 @@ def _setting(
     unit: str = "",
     is_secret: bool = False,
     also: str | None = None,
+    shown_default: str | None = None,
 ) -> Any:
-    """Declare a row. ``default`` is parsed like any text; ``also`` is another variable's name."""
+    """Declare a row. ``default`` is parsed like any text; ``also`` is another variable's name.
+
+    ``shown_default`` says in the documentation what is made of other settings while it is unset.
+    """
+    shown = shown_default or default or "none"
     return field(
         default=None if default is None else parser(default),
         repr=not is_secret,
-        metadata={_ROW: _Row(default, parser, documentation, unit, is_secret, also)},
+        metadata={_ROW: _Row(parser, documentation, unit, is_secret, also, shown)},
     )
 
 
@@ -103,11 +109,12 @@ class Settings:
     state_dir: Path = _setting(
         "./var", parse.path, "Directory for what must outlive the process", also=_SYSTEMD_STATE
     )
-    database_url: str = _setting(
-        "memory:",
+    database_url: str | None = _setting(
+        None,
         parse.database_url,
-        "Where events are stored: memory:, sqlite:///path or postgresql://…",
+        "Where events are stored: sqlite:///path, postgresql://… or memory:",
         is_secret=True,
+        shown_default="sqlite:///<state dir>/gtower.db",
     )
     synchronous: str = _setting(
         "normal",
@@ -244,6 +251,11 @@ class Settings:
     """What :meth:`load` found strange and went on with, one line each."""
 
     @property
+    def store_url(self) -> str:
+        """Where events are stored, said in full."""
+        return self.database_url or f"sqlite:///{self.state_dir / 'gtower.db'}"
+
+    @property
     def unix_socket(self) -> Path | None:
         """The socket's path when the server listens on a unix socket."""
         if self.host.startswith(parse.UNIX_PREFIX):
@@ -305,7 +317,7 @@ def rows() -> list[SettingRow]:
     return [
         SettingRow(
             name=_variable(name),
-            default=row.default or "none",
+            default=row.shown_default,
             unit=row.unit,
             documentation=row.documentation,
             is_secret=row.is_secret,
@@ -356,16 +368,6 @@ _NOT_IN_THIS_VERSION = (
         ("redis_url",),
         lambda s: s.redis_url is not None,
         "several processes cannot be joined by this version: unset it",
-    ),
-    _Rule(
-        ("database_url",),
-        lambda s: s.database_url != "memory:",
-        "this version stores events in memory only: unset it",
-    ),
-    _Rule(
-        ("synchronous",),
-        lambda s: s.synchronous == "full",
-        "this version stores events in memory only, which a power cut empties: unset it",
     ),
 )
 

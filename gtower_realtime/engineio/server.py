@@ -80,7 +80,8 @@ class EngineIOConfig:
     """What an Engine.IO server is built from.
 
     ``gate`` is asked at each handshake whether new connections are taken at all. ``clock`` returns
-    monotonic seconds.
+    monotonic seconds. ``current_mark`` is asked with each ping; `Session.confirmed_mark` is what it
+    said for the ping that was answered last.
     """
 
     limits: SessionLimits = field(default_factory=SessionLimits)
@@ -90,6 +91,7 @@ class EngineIOConfig:
     metrics: Metrics = field(default_factory=Metrics)
     gate: Callable[[], RealtimeError | None] = _never_refuse
     clock: Callable[[], float] = time.monotonic
+    current_mark: Callable[[], int] = int
 
 
 class _IsWebSocketUpgrade(Matcher):
@@ -282,6 +284,10 @@ class EngineIOServer:
         self._release(session.request.remote_address)
         self._metrics.disconnects.labels(str(session.close_code)).inc()
         self._see_to_end_of_turn()
+
+    def current_mark(self) -> int:
+        """Return the application's mark."""
+        return self._config.current_mark()
 
     def dropped(self, session: Session, packet: EncodedPacket) -> None:
         """Count what a slow client did not get."""

@@ -87,6 +87,9 @@ class SessionEvents(Protocol):
     def deadline_moved(self, item: "Session") -> None:
         """The next deadline has moved."""
 
+    def current_mark(self) -> int:
+        """Return the application's mark: what a pong to a ping of now will confirm."""
+
     def closed(self, session: "Session") -> None:
         """The session takes and carries no more messages; told once."""
 
@@ -115,22 +118,27 @@ class Session:
 
     __slots__ = (
         "_accepted",
+        "_ahead_of_exempt",
         "_awaits_pong",
         "_bytes_before_connect",
         "_connect_by",
         "_events",
+        "_exempt_bytes",
+        "_exempt_in_flight",
         "_heartbeat_at",
         "_is_reading_paused",
         "_limits",
         "_linger_until",
         "_now",
         "_on_readable",
+        "_ping_mark",
         "_probe",
         "_queue",
         "_queued_bytes",
         "_upgrade_by",
         "close_code",
         "close_reason",
+        "confirmed_mark",
         "custom",
         "inbox",
         "is_departure_told",
@@ -164,6 +172,11 @@ class Session:
         self.is_departure_told = False
         self.queue_entry: Entry | None = None
         self.custom: dict[str, object] | None = None
+        self.confirmed_mark = 0
+        self._ping_mark = 0
+        self._exempt_bytes = 0
+        self._exempt_in_flight = 0
+        self._ahead_of_exempt = 0
         self._limits = limits
         self._events = events
         self._now = now
@@ -206,7 +219,7 @@ class Session:
         if self.state is not State.OPEN:
             return False
         limit = self._limits.max_client_buffer_bytes
-        if 0 < limit < self._queued_bytes + self.output.unsent_bytes:
+        if 0 < limit < self.waiting_bytes - self._exempt_bytes:
             if droppable:
                 self._events.dropped(self, packet)
             else:
@@ -215,18 +228,32 @@ class Session:
         self._enqueue(packet)
         return True
 
+    def send_exempt(self, packets: list[EncodedPacket]) -> None:
+        """Queue ``packets`` whatever waits already; they do not count against the buffer."""
+        if self.state is State.OPEN:
+            if not self._exempt_bytes:
+                self._ahead_of_exempt = self._queued_bytes
+            for packet in packets:
+                self._exempt_bytes += packet.size
+                self._enqueue(packet)
+
     def take(self, max_bytes: int) -> list[EncodedPacket]:
         """Remove and return the oldest packets, up to ``max_bytes`` and at least one."""
+        # What was taken before has left by now: a transport takes no more until it has.
+        self._exempt_bytes -= self._exempt_in_flight
         if self._queued_bytes <= max_bytes:
-            taken, self._queue, self._queued_bytes = self._queue, [], 0
-            return taken
-        count, size = 1, self._queue[0].size
-        while count < len(self._queue) and size + self._queue[count].size <= max_bytes:
-            size += self._queue[count].size
-            count += 1
-        taken = self._queue[:count]
-        del self._queue[:count]
+            taken, self._queue, size = self._queue, [], self._queued_bytes
+        else:
+            count, size = 1, self._queue[0].size
+            while count < len(self._queue) and size + self._queue[count].size <= max_bytes:
+                size += self._queue[count].size
+                count += 1
+            taken = self._queue[:count]
+            del self._queue[:count]
         self._queued_bytes -= size
+        ahead = min(size, self._ahead_of_exempt)
+        self._ahead_of_exempt -= ahead
+        self._exempt_in_flight = min(size - ahead, self._exempt_bytes)
         return taken
 
     def _enqueue(self, packet: EncodedPacket) -> None:
@@ -300,6 +327,7 @@ class Session:
             self._events.message_arrived(self)
         elif packet_type == protocol.PONG:
             self._awaits_pong = False
+            self.confirmed_mark = self._ping_mark
             self._heartbeat_at = self._now() + self._limits.ping_interval
             self._events.deadline_moved(self)
         elif packet_type == protocol.CLOSE:
@@ -310,8 +338,12 @@ class Session:
     # Accepting
 
     def accept(self) -> None:
-        """Take note of a CONNECT that was accepted: the budgets before CONNECT end."""
+        """Take note of a CONNECT that was accepted: the budgets before CONNECT end.
+
+        Marks begin anew: what was confirmed before says nothing about what the client gets now.
+        """
         self._accepted = True
+        self.confirmed_mark = self._ping_mark = 0
         self._connect_by = math.inf
 
     def expect_connect(self) -> None:
@@ -418,7 +450,7 @@ class Session:
 
     def _close_by_client(self) -> None:
         self.output.release_poll()
-        self.close(NORMAL, "client disconnect", discard=True)
+        self.close(NORMAL, "transport close", discard=True)
 
     def _abort_probe(self) -> None:
         if self._probe is not None:
@@ -452,6 +484,7 @@ class Session:
     def _beat(self) -> None:
         if not self._awaits_pong:
             self._awaits_pong = True
+            self._ping_mark = self._events.current_mark()
             self._heartbeat_at += self._limits.ping_timeout
             self._enqueue(_PING)
         elif not self.is_readable:

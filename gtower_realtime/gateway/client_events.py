@@ -1,16 +1,29 @@
 """The client-event table bound to Socket.IO: from a packet to a method of the service and back."""
 
+import asyncio
 from typing import Any
 
+import structlog
+
 from gtower_realtime.clients import Client
-from gtower_realtime.errors import RealtimeError
+from gtower_realtime.connections import Arrival
+from gtower_realtime.errors import Overloaded, RealtimeError, StoreUnavailable
 from gtower_realtime.events.client import client_event
-from gtower_realtime.gateway.server import SocketIOServer
+from gtower_realtime.futures import mapped
+from gtower_realtime.gateway.server import PendingConnection, SocketIOServer
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import MAX_EVENT_NAME
 from gtower_realtime.ports import Clock, Transport
+from gtower_realtime.recovery import Claim
 from gtower_realtime.service import RealtimeService
 from gtower_realtime.timestamps import format_timestamp
+
+logger = structlog.get_logger(__name__)
+
+_TRY_AGAIN = 4200
+
+# python-socketio's clients call a listener with the offset as one argument too many.
+_WITHOUT_OFFSETS = ("aiohttp", "python-requests")
 
 
 class ClientEvents:
@@ -26,33 +39,66 @@ class ClientEvents:
 
     def bind(self, server: SocketIOServer) -> None:
         """Make this the one place where the events of ``server`` arrive."""
-        server.on_accepted(self._accepted)
+        server.on_connecting(self._connecting)
+        server.on_departed(self._departed)
         server.on_refused(self._refused)
         server.on_dismissed(self._dismissed)
         for namespace in server.namespaces:
-            server.on("disconnect", self._disconnected, namespace=namespace)
             server.on("*", self._said, namespace=namespace)
 
-    async def _accepted(self, client_id: str, request: Any) -> None:
-        self._service.client_connected(
-            Client(
-                id=client_id,
-                connected_at=self._clock.now(),
-                address=request.remote_address,
-                user_agent=request.user_agent,
-            )
+    async def _connecting(self, pending: PendingConnection) -> None:
+        is_recoverable = _takes_offsets(pending)
+        client = Client(
+            id=pending.sid,
+            connected_at=self._clock.now(),
+            address=pending.request.remote_address,
+            user_agent=pending.request.user_agent,
         )
 
-    async def _disconnected(self, client_id: str, _reason: str) -> None:
-        self._service.client_disconnected(client_id)
+        def welcome(client_id: str, pid: str | None) -> bool:
+            return pending.welcome(client_id, pid, takes_offsets=is_recoverable)
 
-    async def _said(self, event: str, client_id: str, *arguments: Any) -> dict[str, Any]:
+        arrival = Arrival(
+            namespace=pending.namespace,
+            welcome=welcome,
+            is_recoverable=is_recoverable,
+            claim=_claim(pending.auth) if is_recoverable else None,
+        )
+        logger.debug(
+            "connect",
+            client_id=client.id,
+            namespace=pending.namespace,
+            address=client.address,
+            transport=pending.session.transport_name,
+            returns=arrival.claim is not None,
+        )
+        try:
+            await self._service.connect(client, arrival)
+        except (StoreUnavailable, Overloaded):
+            # Not a connect_error: the stock client would never try again.
+            pending.session.close(_TRY_AGAIN, "store unavailable, try again")
+
+    def _departed(self, client_id: str, may_return: bool, confirmed: int) -> None:
+        logger.debug("disconnect", client_id=client_id, may_return=may_return)
+        self._service.client_has_everything(client_id, confirmed)
+        self._service.client_disconnected(client_id, may_return=may_return)
+
+    async def _said(
+        self, event: str, client_id: str, *arguments: Any
+    ) -> "asyncio.Future[dict[str, Any]] | dict[str, Any]":
         row = client_event(event)
         self._metrics.events_received.labels(row.name).inc()
+        logger.debug("event", client_id=client_id, client_event=row.name)
         method = getattr(self._service, row.method)
-        return {"ok": True, **await method(client_id, **row.read(list(arguments)))}
+        answer = method(client_id, **row.read(list(arguments)))
+        if not isinstance(answer, asyncio.Future):
+            answer = await answer
+        if isinstance(answer, asyncio.Future):
+            return mapped(answer, _affirmed)
+        return _affirmed(answer)
 
     def _refused(self, client_id: str, event: str, refusal: RealtimeError) -> None:
+        logger.debug("refused", client_id=client_id, code=refusal.code, reason=refusal.message)
         details = {"fields": refusal.fields} if refusal.fields else {}
         self._tell_exception(client_id, event, refusal.code, refusal.message, **details)
 
@@ -71,3 +117,21 @@ class ClientEvents:
             "timestamp": format_timestamp(self._clock.now()),
         }
         self._transport.send(client_id, "exception", payload)
+
+
+def _affirmed(answer: dict[str, Any]) -> dict[str, Any]:
+    return {"ok": True, **answer}
+
+
+def _takes_offsets(pending: PendingConnection) -> bool:
+    if "0" in {pending.request.query.get("recovery"), str(pending.auth.get("recovery"))}:
+        return False
+    user_agent = pending.request.user_agent or ""
+    return not any(name in user_agent for name in _WITHOUT_OFFSETS)
+
+
+def _claim(auth: dict[str, Any]) -> Claim | None:
+    pid, offset = auth.get("pid"), auth.get("offset")
+    if not isinstance(pid, str):
+        return None
+    return Claim(pid, offset if isinstance(offset, str) else None)

@@ -12,7 +12,7 @@ from socketio import AsyncManager, packet
 
 from gtower_realtime.engineio.session import Session
 from gtower_realtime.gateway.packets import engineio_packets
-from gtower_realtime.gateway.rooms import Members, RoomIndex
+from gtower_realtime.gateway.rooms import Audience, Members, RoomIndex
 
 Acknowledged = Callable[..., Any]
 """Called with what a listener acknowledges an event with; may be a coroutine function."""
@@ -48,10 +48,15 @@ class ClientManager(AsyncManager):  # type: ignore[misc]
         self._pending[sid] = (self.server.eio.sessions[eio_sid], namespace)
         return sid
 
+    def accept(self, pending_sid: str, sid: str, *, takes_offsets: bool = False) -> None:
+        """Make a pending client a member of all it belongs to, under ``sid`` from now on."""
+        session, namespace = self._pending.pop(pending_sid)
+        self._client_ids[session.sid][namespace] = sid
+        self.index.add(sid, Audience(namespace, takes_offsets), session)
+
     async def connect(self, sid: str, namespace: str) -> str:
-        """Accept a pending client."""
-        session, namespace = self._pending.pop(sid)
-        self.index.add(sid, namespace, session)
+        """Accept a pending client; see `AsyncManager.connect`."""
+        self.accept(sid, sid)
         return sid
 
     async def disconnect(self, sid: str, namespace: str, **_options: Any) -> None:
@@ -61,6 +66,9 @@ class ClientManager(AsyncManager):  # type: ignore[misc]
             session, _ = self._pending.pop(sid)
         if session is None:
             return
+        self._drop(sid, namespace, session)
+
+    def _drop(self, sid: str, namespace: str, session: Session) -> None:
         self.index.remove(sid)
         self._acknowledged.pop(sid, None)
         namespaces = self._client_ids[session.sid]
@@ -68,13 +76,28 @@ class ClientManager(AsyncManager):  # type: ignore[misc]
         if not namespaces:
             del self._client_ids[session.sid]
 
+    def forget(self, sid: str) -> None:
+        """Drop an accepted client; its Engine.IO session knows nothing of it any more."""
+        session = self.index.connection_of(sid)
+        if session is None:
+            return
+        audience = self.index.audience_of(sid)
+        if audience is not None:
+            self._drop(sid, audience.namespace, session)
+
+    def confirmed_mark(self, sid: str) -> int:
+        """Return the last mark that a pong of the client has confirmed."""
+        session = self.index.connection_of(sid)
+        return 0 if session is None else session.confirmed_mark
+
     def is_pre_connected(self, sid: str, namespace: str) -> bool:
         """Say whether the client waits to be accepted."""
         return self._pending.get(sid, (None, None))[1] == namespace
 
     def is_connected(self, sid: str | None, namespace: str) -> bool:
         """Say whether the client was accepted and is still there."""
-        return sid is not None and self.index.namespace_of(sid) == namespace
+        audience = None if sid is None else self.index.audience_of(sid)
+        return audience is not None and audience.namespace == namespace
 
     async def can_disconnect(self, sid: str, namespace: str) -> bool:
         """Say whether there is something to disconnect."""
@@ -95,7 +118,7 @@ class ClientManager(AsyncManager):  # type: ignore[misc]
 
     def get_namespaces(self) -> Iterable[str]:
         """Return the namespaces somebody is in."""
-        return self.index.everyone().keys()
+        return {audience.namespace for audience in self.index.everyone()}
 
     # Rooms
 
@@ -111,8 +134,9 @@ class ClientManager(AsyncManager):  # type: ignore[misc]
 
     async def close_room(self, room: str, namespace: str) -> None:
         """End all memberships of a namespace in a room."""
-        for sid in list(self.index.members(room).get(namespace, ())):
-            self.index.leave(sid, room)
+        for members in list(self._members(namespace, room)):
+            for sid in list(members):
+                self.index.leave(sid, room)
 
     def get_rooms(self, sid: str, namespace: str) -> list[str]:
         """Return the rooms of a client."""
@@ -171,10 +195,14 @@ class ClientManager(AsyncManager):  # type: ignore[misc]
 
     def _members(self, namespace: str, room: Any) -> Iterator[Members[Session]]:
         if room is None:
-            yield self.index.everyone().get(namespace, {})
-            return
-        for name in room if isinstance(room, list | tuple) else (room,):
-            yield self.index.members(name).get(namespace, {})
+            groups = [self.index.everyone()]
+        else:
+            names = room if isinstance(room, list | tuple) else (room,)
+            groups = [self.index.members(name) for name in names]
+        for group in groups:
+            for audience, members in group.items():
+                if audience.namespace == namespace:
+                    yield members
 
     # Acknowledgements
 

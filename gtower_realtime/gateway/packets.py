@@ -82,14 +82,14 @@ def engineio_packets(pkt: packet.Packet) -> list[EncodedPacket]:
     return [EncodedPacket.message(part) for part in parts]
 
 
-def encode_event(namespace: str, event: str, *arguments: Any) -> str:
-    """Return the EVENT packet for ``event``, without acknowledgement.
+def encode_event(namespace: str, event: str, body: str, offset: str | None = None) -> str:
+    """Return the EVENT packet for ``event``, whose payload ``body`` is JSON text already.
 
-    Raises:
-        ValueError: an argument cannot be said in JSON.
+    ``offset`` is its extra last argument.
     """
     prefix = "2" if namespace == "/" else f"2{namespace},"
-    return prefix + strict_json.dumps([event, *arguments])
+    last = "" if offset is None else f',"{offset}"'
+    return f"{prefix}[{strict_json.dumps(event)},{body}{last}]"
 
 
 def _read_payload(encoded_packet: str, start: int) -> Any:

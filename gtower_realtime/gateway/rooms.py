@@ -6,23 +6,30 @@ not show in any list.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Connection = TypeVar("Connection")
 
 Members = dict[str, Connection]
-"""Client id to connection, in order of joining: what a fan-out to a namespace runs over."""
+"""Client id to connection, in order of joining: what a fan-out to an audience runs over."""
+
+
+class Audience(NamedTuple):
+    """Clients that get the very same packet: of one namespace, with offsets or without."""
+
+    namespace: str
+    takes_offsets: bool = False
 
 
 @dataclass(slots=True)
 class _Membership(Generic[Connection]):
-    namespace: str
+    audience: Audience
     connection: Connection
     rooms: dict[str, None] = field(default_factory=dict)
 
 
 class RoomIndex(Generic[Connection]):
-    """The members of each room by namespace, and the rooms of each client.
+    """The members of each room by audience, and the rooms of each client.
 
     Entering and leaving cost O(1), removing a client O(its own rooms), whatever the number of
     rooms and clients. An empty room does not exist.
@@ -30,16 +37,16 @@ class RoomIndex(Generic[Connection]):
 
     def __init__(self) -> None:
         self._clients: dict[str, _Membership[Connection]] = {}
-        self._everyone: dict[str, Members[Connection]] = {}
-        self._rooms: dict[str, dict[str, Members[Connection]]] = {}
+        self._everyone: dict[Audience, Members[Connection]] = {}
+        self._rooms: dict[str, dict[Audience, Members[Connection]]] = {}
 
     def __contains__(self, client_id: object) -> bool:
         return client_id in self._clients
 
-    def add(self, client_id: str, namespace: str, connection: Connection) -> None:
+    def add(self, client_id: str, audience: Audience, connection: Connection) -> None:
         """Take up a client, in no room yet."""
-        self._clients[client_id] = _Membership(namespace, connection)
-        self._everyone.setdefault(namespace, {})[client_id] = connection
+        self._clients[client_id] = _Membership(audience, connection)
+        self._everyone.setdefault(audience, {})[client_id] = connection
 
     def remove(self, client_id: str) -> None:
         """Drop a client from all its rooms; silent when it is not there."""
@@ -47,11 +54,11 @@ class RoomIndex(Generic[Connection]):
         if membership is None:
             return
         for room in membership.rooms:
-            self._drop(client_id, membership.namespace, room)
-        members = self._everyone[membership.namespace]
+            self._drop(client_id, membership.audience, room)
+        members = self._everyone[membership.audience]
         del members[client_id]
         if not members:
-            del self._everyone[membership.namespace]
+            del self._everyone[membership.audience]
 
     def enter(self, client_id: str, room: str) -> None:
         """Make the client a member; silent when it is one already or is not there."""
@@ -59,7 +66,7 @@ class RoomIndex(Generic[Connection]):
         if membership is None or room in membership.rooms:
             return
         membership.rooms[room] = None
-        members = self._rooms.setdefault(room, {}).setdefault(membership.namespace, {})
+        members = self._rooms.setdefault(room, {}).setdefault(membership.audience, {})
         members[client_id] = membership.connection
 
     def leave(self, client_id: str, room: str) -> None:
@@ -68,7 +75,7 @@ class RoomIndex(Generic[Connection]):
         if membership is None or room not in membership.rooms:
             return
         del membership.rooms[room]
-        self._drop(client_id, membership.namespace, room)
+        self._drop(client_id, membership.audience, room)
 
     def rooms_of(self, client_id: str) -> list[str]:
         """Return the client's rooms in the order of joining."""
@@ -84,28 +91,28 @@ class RoomIndex(Generic[Connection]):
         membership = self._clients.get(client_id)
         return None if membership is None else membership.connection
 
-    def namespace_of(self, client_id: str) -> str | None:
-        """Return the namespace the client is connected to, or None when it is not there."""
+    def audience_of(self, client_id: str) -> Audience | None:
+        """Return the audience the client belongs to, or None when it is not there."""
         membership = self._clients.get(client_id)
-        return None if membership is None else membership.namespace
+        return None if membership is None else membership.audience
 
-    def everyone(self) -> Mapping[str, Members[Connection]]:
-        """Return all clients by namespace. The caller must not change what it gets."""
+    def everyone(self) -> Mapping[Audience, Members[Connection]]:
+        """Return all clients by audience. The caller must not change what it gets."""
         return self._everyone
 
-    def members(self, room: str) -> Mapping[str, Members[Connection]]:
-        """Return the members of a room by namespace. The caller must not change what it gets."""
+    def members(self, room: str) -> Mapping[Audience, Members[Connection]]:
+        """Return the members of a room by audience. The caller must not change what it gets."""
         # The owner of an id comes first: who enters a room of that name cannot take its place.
         owner = self._clients.get(room)
         if owner is not None:
-            return {owner.namespace: {room: owner.connection}}
+            return {owner.audience: {room: owner.connection}}
         return self._rooms.get(room, {})
 
-    def _drop(self, client_id: str, namespace: str, room: str) -> None:
-        by_namespace = self._rooms[room]
-        members = by_namespace[namespace]
+    def _drop(self, client_id: str, audience: Audience, room: str) -> None:
+        by_audience = self._rooms[room]
+        members = by_audience[audience]
         del members[client_id]
         if not members:
-            del by_namespace[namespace]
-            if not by_namespace:
+            del by_audience[audience]
+            if not by_audience:
                 del self._rooms[room]

@@ -10,8 +10,10 @@ Private parts of python-socketio 5.18 that are overridden: `_engineio_server_cla
 `_handle_disconnect`; used: `_trigger_event`, `_send_packet`, `_binary_packet`.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -19,8 +21,9 @@ from socketio import AsyncServer, exceptions, packet
 
 from gtower_realtime.engineio.protocol import EncodedPacket, ProtocolError
 from gtower_realtime.engineio.server import EngineIOConfig, EngineIOServer
-from gtower_realtime.engineio.session import RequestInfo
+from gtower_realtime.engineio.session import RequestInfo, Session
 from gtower_realtime.errors import InternalError, RealtimeError, UnknownEvent, ValidationFailed
+from gtower_realtime.gateway.acknowledgements import Acknowledgements
 from gtower_realtime.gateway.client_manager import ClientManager
 from gtower_realtime.gateway.packets import StrictPacket, engineio_packets
 from gtower_realtime.gateway.time_limit import within
@@ -28,11 +31,14 @@ from gtower_realtime.logs import RepeatLimitedLogger
 
 TRY_AGAIN_LATER = 1013
 DISCONNECTED_FOR_GOOD = 4003
+TAKEN_OVER = 1000
 
 _SHOWN_NAME = 64
 
-Accepted = Callable[[str, RequestInfo], Awaitable[None]]
-"""Called with the client id and the handshake's request."""
+Connecting = Callable[["PendingConnection"], Awaitable[None]]
+
+Departed = Callable[[str, bool, int], None]
+"""Called with the client id, whether it may return, and the last mark that a pong has confirmed."""
 
 Refused = Callable[[str, str, RealtimeError], None]
 """Called with the client id, the event's name and the refusal."""
@@ -68,17 +74,27 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
             logger=logging.getLogger("socketio"),
             config=config,
         )
-        self._accepted: Accepted | None = None
+        self._admit: Connecting = self._admit_at_once
+        self._departed: Departed | None = None
+        self._acknowledgements = Acknowledgements(self.eio.sessions)
         self._refused: Refused | None = None
         self._dismissed: Dismissed | None = None
+        self._gone_for_good: set[str] = set()
         self._carries_binary = carries_binary
         self._handler_timeout = handler_timeout
         self._metrics = config.metrics
         self._faults = RepeatLimitedLogger(structlog.get_logger(__name__), config.clock)
 
-    def on_accepted(self, handler: Accepted) -> None:
-        """Have ``handler`` run right after each CONNECT: it is the first to send to the client."""
-        self._accepted = handler
+    def on_connecting(self, handler: Connecting) -> None:
+        """Have ``handler`` answer each CONNECT that was let in, with `PendingConnection.welcome`.
+
+        It may do so later. Without a handler each is answered at once.
+        """
+        self._admit = handler
+
+    def on_departed(self, handler: Departed) -> None:
+        """Have ``handler`` told of each client that is gone."""
+        self._departed = handler
 
     def on_refused(self, handler: Refused) -> None:
         """Have ``handler`` tell clients of refusals that they asked no acknowledgement for."""
@@ -124,7 +140,8 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         if sid is None or not self.manager.is_connected(sid, namespace):
             raise ProtocolError("a packet for a namespace that is not connected")
         if pkt.packet_type == packet.DISCONNECT:
-            await self._handle_disconnect(eio_sid, namespace, self.reason.CLIENT_DISCONNECT)
+            reason = self.reason.CLIENT_DISCONNECT
+            await self._handle_disconnect(eio_sid, namespace, reason, may_return=False)
             self._expect_connect(eio_sid)
         elif pkt.packet_type in {packet.ACK, packet.BINARY_ACK}:
             await self._take_acknowledgement(sid, pkt)
@@ -139,6 +156,7 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         for namespace in list(self.manager.namespaces_of(eio_sid)):
             await self._handle_disconnect(eio_sid, namespace, reason)
+        self._acknowledgements.forget(eio_sid)
         self._binary_packet.pop(eio_sid, None)
         self.environ.pop(eio_sid, None)
 
@@ -164,12 +182,25 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         if session.is_closed:
             await self.manager.disconnect(sid, namespace)
             return
-        pkt = self.packet_class(packet.CONNECT, {"sid": sid}, namespace=namespace)
-        await self._send_packet(eio_sid, pkt)
-        await self.manager.connect(sid, namespace)
-        session.accept()
-        if self._accepted is not None:
-            await self._accepted(sid, session.request)
+        await self._admit(PendingConnection(self, session, sid, namespace, data))
+
+    async def _admit_at_once(self, pending: "PendingConnection") -> None:
+        pending.welcome(pending.sid)
+
+    def welcome(
+        self, pending: "PendingConnection", sid: str, pid: str | None, takes_offsets: bool
+    ) -> bool:
+        """Answer a CONNECT; return False, and forget it, when its connection has gone."""
+        if pending.session.is_closed or not self.manager.is_pre_connected(
+            pending.sid, pending.namespace
+        ):
+            return False
+        answer = {"sid": sid} if pid is None else {"sid": sid, "pid": pid}
+        pkt = StrictPacket(packet.CONNECT, answer, namespace=pending.namespace)
+        pending.session.send(EncodedPacket.message(pkt.encode()))
+        self.manager.accept(pending.sid, sid, takes_offsets=takes_offsets)
+        pending.session.accept()
+        return True
 
     async def _ask_connect_handler(self, sid: str, eio_sid: str, namespace: str, data: Any) -> None:
         """Have the application decide about a client.
@@ -200,15 +231,27 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         await self._send_packet(eio_sid, pkt)
 
     async def _handle_disconnect(
-        self, eio_sid: str, namespace: str, reason: str | None = None
+        self,
+        eio_sid: str,
+        namespace: str,
+        reason: str | None = None,
+        *,
+        may_return: bool = True,
     ) -> None:
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
         if sid is None:
             return
         was_accepted = self.manager.is_connected(sid, namespace)
+        mark = self.manager.confirmed_mark(sid)
         await self.manager.disconnect(sid, namespace)
         if not was_accepted:
             return
+        if sid in self._gone_for_good:
+            self._gone_for_good.discard(sid)
+            reason, may_return = self.reason.SERVER_DISCONNECT, False
+        # At once: the id may be taken over by a newer connection while a handler waits.
+        if self._departed is not None:
+            self._departed(sid, may_return, mark)
         try:
             await self._trigger("disconnect", namespace, sid, reason)
         except Exception as fault:  # noqa: BLE001 - the edge: logged; the other namespaces go on
@@ -218,25 +261,37 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
 
     async def _take_event(self, sid: str, eio_sid: str, pkt: StrictPacket) -> None:
         """Have an event handled and give its one outcome: here errors become answers."""
-        event = pkt.data[0]
-        refusal: RealtimeError | None = None
-        outcome: list[EncodedPacket] = []
         try:
             answer = await self._handle(sid, pkt)
+            if isinstance(answer, asyncio.Future):
+                # It has to be recorded first; the client's next event is taken up meanwhile.
+                self._acknowledgements.defer(eio_sid, answer, partial(self._settle, sid, pkt))
+                return
             outcome = _acknowledgement(pkt, answer)
-        except RealtimeError as problem:
-            refusal = problem
-        except Exception as fault:  # noqa: BLE001 - the edge: logged, and answered
-            refusal = self._internal_error("event_handler_failed", event[:_SHOWN_NAME], fault)
-        if refusal is not None:
-            self._metrics.events_refused.labels(refusal.code).inc()
-            outcome = _acknowledgement(pkt, {"ok": False, "error": refusal.as_dict()})
-            if pkt.id is None and self._refused is not None:
-                self._refused(sid, event, refusal)
-        session = self.eio.sessions.get(eio_sid)
-        if session is not None:
-            for encoded in outcome:
-                session.send(encoded)
+        except Exception as problem:  # noqa: BLE001 - the edge: told to the client
+            outcome = self._refuse(sid, pkt, problem)
+        self._acknowledgements.give(eio_sid, outcome)
+
+    def _settle(
+        self, sid: str, pkt: StrictPacket, answer: "asyncio.Future[Any]"
+    ) -> list[EncodedPacket]:
+        try:
+            return _acknowledgement(pkt, answer.result())
+        except Exception as problem:  # noqa: BLE001 - the edge: told to the client
+            return self._refuse(sid, pkt, problem)
+
+    def _refuse(self, sid: str, pkt: StrictPacket, problem: Exception) -> list[EncodedPacket]:
+        """Return the acknowledgement of a refused event; without one it is told otherwise."""
+        event = pkt.data[0]
+        refusal = (
+            problem
+            if isinstance(problem, RealtimeError)
+            else self._internal_error("event_handler_failed", event[:_SHOWN_NAME], problem)
+        )
+        self._metrics.events_refused.labels(refusal.code).inc()
+        if pkt.id is None and self._refused is not None:
+            self._refused(sid, event, refusal)
+        return _acknowledgement(pkt, {"ok": False, "error": refusal.as_dict()})
 
     async def _handle(self, sid: str, pkt: StrictPacket) -> Any:
         if pkt.packet_type == packet.BINARY_EVENT and not self._carries_binary:
@@ -297,16 +352,55 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         other code it comes back by itself. Silent when the client is gone.
         """
         session = self.manager.index.connection_of(sid)
-        namespace = self.manager.index.namespace_of(sid)
-        if session is None or namespace is None:
+        audience = self.manager.index.audience_of(sid)
+        if session is None or audience is None:
             return
         if code == DISCONNECTED_FOR_GOOD:
+            self._gone_for_good.add(sid)
             if self._dismissed is not None:
                 self._dismissed(sid, code, reason)
-            pkt = self.packet_class(packet.DISCONNECT, namespace=namespace)
+            pkt = self.packet_class(packet.DISCONNECT, namespace=audience.namespace)
             for encoded in engineio_packets(pkt):
                 session.send(encoded)
         session.close(code, reason)
+
+    def release_client(self, sid: str) -> None:
+        """Cut a client's connection without a word to anybody; its id can be accepted anew."""
+        session = self.manager.index.connection_of(sid)
+        if session is not None:
+            self.manager.forget(sid)
+            self._gone_for_good.discard(sid)
+            session.close(TAKEN_OVER, "taken over by a newer connection", discard=True)
+
+
+class PendingConnection:
+    """A CONNECT that was let in and waits for its answer."""
+
+    def __init__(
+        self,
+        server: SocketIOServer,
+        session: Session,
+        sid: str,
+        namespace: str,
+        auth: dict[str, Any] | None,
+    ) -> None:
+        self.session = session
+        self.sid = sid
+        self.namespace = namespace
+        self.auth = auth or {}
+        self._server = server
+
+    @property
+    def request(self) -> RequestInfo:
+        """What is kept of the handshake's request."""
+        return self.session.request
+
+    def welcome(self, sid: str, pid: str | None = None, *, takes_offsets: bool = False) -> bool:
+        """Answer with the client's id, and its secret if it can come back.
+
+        Returns False, and nothing happens, when the connection has gone.
+        """
+        return self._server.welcome(self, sid, pid, takes_offsets)
 
 
 def _acknowledgement(pkt: StrictPacket, answer: Any) -> list[EncodedPacket]:

@@ -1,15 +1,18 @@
 """The fan-out: `ports.Transport` over the room index and the Engine.IO sessions.
 
-An event is encoded once per namespace; every recipient gets the same bytes object.
+An event is encoded once per audience; every recipient gets the same bytes object.
 """
 
+from collections.abc import Sequence
+
+from gtower_realtime import strict_json
 from gtower_realtime.engineio.protocol import EncodedPacket
 from gtower_realtime.engineio.session import Session
 from gtower_realtime.gateway.packets import encode_event
-from gtower_realtime.gateway.rooms import Members
+from gtower_realtime.gateway.rooms import Audience, Members
 from gtower_realtime.gateway.server import SocketIOServer
 from gtower_realtime.names import user_room
-from gtower_realtime.ports import Payload, Target
+from gtower_realtime.ports import Offset, Payload, Target
 
 
 class SocketIOTransport:
@@ -20,21 +23,45 @@ class SocketIOTransport:
         self._index = server.manager.index
 
     def deliver(
-        self, event: str, payload: Payload, target: Target, *, droppable: bool = False
+        self,
+        event: str,
+        body: str,
+        target: Target,
+        *,
+        offset: Offset | None = None,
+        droppable: bool = False,
     ) -> int:
         """Hand the event to every connection it is for; return to how many distinct ones."""
         recipients = 0
-        for namespace, members in self._recipients(target).items():
-            packet = EncodedPacket.message(encode_event(namespace, event, payload))
+        for audience, members in self._recipients(target).items():
+            packet = _packet(audience, event, body, offset)
             recipients += _hand_over(packet, members, target.excluded, droppable)
         return recipients
 
-    def send(self, client_id: str, event: str, payload: Payload) -> None:
+    def send(
+        self, client_id: str, event: str, payload: Payload, offset: Offset | None = None
+    ) -> None:
         """Hand an event that is for one client alone to it; silent when the client is gone."""
         session = self._index.connection_of(client_id)
-        namespace = self._index.namespace_of(client_id)
-        if session is not None and namespace is not None:
-            session.send(EncodedPacket.message(encode_event(namespace, event, payload)))
+        audience = self._index.audience_of(client_id)
+        if session is not None and audience is not None:
+            session.send(_packet(audience, event, strict_json.dumps(payload), offset))
+
+    def replay(self, client_id: str, events: Sequence[tuple[str, str, Offset | None]]) -> None:
+        """Hand what a client has missed to it, whatever its buffer holds already."""
+        session = self._index.connection_of(client_id)
+        audience = self._index.audience_of(client_id)
+        if session is not None and audience is not None:
+            session.send_exempt([_packet(audience, *event) for event in events])
+
+    def release(self, client_id: str) -> None:
+        """Cut a connection whose client is back on another one; nobody hears of it."""
+        self._server.release_client(client_id)
+
+    def confirmed_mark(self, client_id: str) -> int:
+        """Return the mark that the client's last pong has confirmed, 0 for none."""
+        session = self._index.connection_of(client_id)
+        return 0 if session is None else session.confirmed_mark
 
     def enter_room(self, client_id: str, room: str) -> None:
         """Make the client a member; silent when it is one or is gone."""
@@ -57,18 +84,25 @@ class SocketIOTransport:
         """End the client's connection; see `SocketIOServer.close_client`."""
         self._server.close_client(client_id, code, reason)
 
-    def _recipients(self, target: Target) -> dict[str, Members[Session]]:
-        """Return who is addressed, by namespace; several rooms are joined without doubles."""
+    def _recipients(self, target: Target) -> dict[Audience, Members[Session]]:
+        """Return who is addressed, by audience; several rooms are joined without doubles."""
         if target.everyone:
             return dict(self._index.everyone())
         rooms = (*target.rooms, *map(user_room, target.users), *target.clients)
         if len(rooms) == 1:
             return dict(self._index.members(rooms[0]))
-        union: dict[str, Members[Session]] = {}
+        union: dict[Audience, Members[Session]] = {}
         for room in rooms:
-            for namespace, members in self._index.members(room).items():
-                union.setdefault(namespace, {}).update(members)
+            for audience, members in self._index.members(room).items():
+                union.setdefault(audience, {}).update(members)
         return union
+
+
+def _packet(audience: Audience, event: str, body: str, offset: Offset | None) -> EncodedPacket:
+    takes_it = offset is not None and audience.takes_offsets
+    return EncodedPacket.message(
+        encode_event(audience.namespace, event, body, str(offset) if takes_it else None)
+    )
 
 
 def _hand_over(
