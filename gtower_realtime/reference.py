@@ -19,8 +19,8 @@ from gtower_realtime.events.client import CLIENT_EVENTS
 from gtower_realtime.events.server import SERVER_EVENTS, ServerEvent
 from gtower_realtime.service import RealtimeService
 from gtower_realtime.settings import SettingRow, rows
-from handlers import operations, reads
-from handlers.base import BaseHandler
+from handlers import operations, reads, rooms
+from handlers.base import ApiHandler, BaseHandler
 from handlers.routes import Route
 from handlers.triggers import TRIGGERS, Trigger
 
@@ -37,7 +37,7 @@ def sections() -> dict[str, str]:
         "client-events": client_events(),
         "server-events": server_events(),
         "triggers": triggers(TRIGGERS),
-        "reads": requests([*reads.routes(), *operations.routes()]),
+        "reads": requests([*reads.routes(), *rooms.routes(), *operations.routes()]),
         "errors": refusals(),
         "settings": settings(rows()),
     }
@@ -116,7 +116,7 @@ def requests(routes: Iterable[Route]) -> str:
         (
             (
                 f"`{method.upper()} {route.path}`",
-                f"`{route.handler.scope}`" if hasattr(route.handler, "scope") else "open",
+                _scope(route.handler, method),
                 f"{_first_paragraph(route.handler)} "
                 f"{_first_paragraph(getattr(route.handler, method))}",
             )
@@ -124,6 +124,10 @@ def requests(routes: Iterable[Route]) -> str:
             for method in _methods_of(route.handler)
         ),
     )
+
+
+def _scope(handler: type[BaseHandler], method: str) -> str:
+    return f"`{handler.scope_for(method.upper())}`" if issubclass(handler, ApiHandler) else "open"
 
 
 def refusals() -> str:

@@ -27,6 +27,7 @@ from gtower_realtime.errors import (
 )
 from gtower_realtime.identity import ApiKeys, Scope
 from gtower_realtime.metrics import Metrics
+from gtower_realtime.names import MAX_ROOM_NAME, problem_with_name
 from gtower_realtime.origins import OriginPolicy
 from gtower_realtime.schemas import WHOLE
 from gtower_realtime.service import RealtimeService
@@ -37,6 +38,7 @@ logger = structlog.get_logger(__name__)
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_CONTROL_METHODS = frozenset({"PUT", "DELETE"})
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 
 
@@ -161,6 +163,7 @@ class ApiHandler(BaseHandler):
     """A handler of the HTTP API: asks for a key with :attr:`scope`, speaks JSON, answers CORS."""
 
     scope: ClassVar[Scope]
+    """What the key of a caller must allow; see :meth:`scope_for`."""
 
     def initialize(self, context: HttpContext, route: str, **row: Any) -> None:
         """Take what the route hands over."""
@@ -179,8 +182,14 @@ class ApiHandler(BaseHandler):
         self._check_host()
         self.api_key: ApiKey | None = None
         if self.request.method != "OPTIONS":
-            self.api_key = self.context.api_keys.authorize(self._presented_key(), self.scope)
+            scope = self.scope_for(self.request.method or "")
+            self.api_key = self.context.api_keys.authorize(self._presented_key(), scope)
         super().prepare()
+
+    @classmethod
+    def scope_for(cls, method: str) -> Scope:
+        """Return the scope that a key needs for a method: to change or delete takes ``admin``."""
+        return "admin" if method in _CONTROL_METHODS else cls.scope
 
     def set_default_headers(self) -> None:
         """Let nobody store the answer."""
@@ -237,6 +246,31 @@ class ApiHandler(BaseHandler):
             sentence = "The body must be a JSON object."
             raise ValidationFailed(sentence, fields={WHOLE: [sentence]})
         return value
+
+    def limit(self, largest: int) -> int | None:
+        """Return the ``limit`` of the query, None when there is none.
+
+        Raises:
+            ValidationFailed: it is not a whole number from 1 to ``largest``.
+        """
+        text = self.get_query_argument("limit", None)
+        if text is None:
+            return None
+        # isdigit alone takes digits of other scripts; the length spares int() from a huge number.
+        if text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= largest:
+            return int(text)
+        sentence = f"Must be a whole number from 1 to {largest}."
+        raise ValidationFailed(f"limit: {sentence}", fields={"limit": [sentence]})
+
+    def check_name(self, parameter: str, name: str, longest: int = MAX_ROOM_NAME) -> None:
+        """Check a name that stands in the path.
+
+        Raises:
+            InvalidName: it is too long or has control characters.
+        """
+        problem = problem_with_name(name, longest)
+        if problem is not None:
+            raise InvalidName(f"{parameter} in the path {problem}.")
 
     def _presented_key(self) -> str | None:
         key = self.request.headers.get("X-API-Key")

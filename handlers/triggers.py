@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gtower_realtime.errors import InvalidName
 from gtower_realtime.identity import check_may_address
-from gtower_realtime.names import MAX_EVENT_NAME, MAX_ROOM_NAME, problem_with_name
+from gtower_realtime.names import MAX_EVENT_NAME, MAX_ROOM_NAME
 from gtower_realtime.ports import Target
 from handlers.base import ApiHandler, HttpContext
 from handlers.routes import Route
@@ -91,7 +90,8 @@ class TriggerHandler(ApiHandler):
     async def post(self, **names: str) -> None:
         """Answer 201 with the receipt, or a refusal after which nobody has seen the event."""
         for parameter, name in names.items():
-            _check_name(parameter, name)
+            longest = MAX_EVENT_NAME if parameter == "eventName" else MAX_ROOM_NAME
+            self.check_name(parameter, name, longest)
         event = self._trigger.event or names["eventName"]
         target = next(
             (
@@ -102,19 +102,29 @@ class TriggerHandler(ApiHandler):
             Target.all(),
         )
         check_may_address(self.api_key, target)
-        receipt = await self.context.service.send(event, self.json_object(), target)
         message = self._trigger.message.format(*names.values())
-        answer: dict[str, Any] = {"success": True, "message": message, **receipt.as_dict()}
+        await self._send(event, target, message)
+
+    async def _send(self, event: str, target: Target, message: str) -> None:
+        def shape(receipt: dict[str, Any]) -> dict[str, Any]:
+            return {"success": True, "message": message, **receipt}
+
+        body = self.json_object()
+        key = self.request.headers.get("Idempotency-Key")
+        if key is None:
+            receipt = await self.context.service.send(event, body, target)
+            self.reply(201, shape(receipt.as_dict()))
+            return
+        caller = "" if self.api_key is None else self.api_key.name
+        scope = (caller, "POST", self.request.path.rstrip("/"), key)
+        answer, is_replayed = await self.context.service.send_once(
+            scope, self.body(), shape, event, body, target
+        )
+        if is_replayed:
+            self.set_header("Idempotency-Replayed", "true")
         self.reply(201, answer)
 
 
 def routes() -> list[Route]:
     """Return the routes of all triggers."""
     return [Route(row.path, TriggerHandler, {"trigger": row}) for row in TRIGGERS]
-
-
-def _check_name(parameter: str, name: str) -> None:
-    longest = MAX_EVENT_NAME if parameter == "eventName" else MAX_ROOM_NAME
-    problem = problem_with_name(name, longest)
-    if problem is not None:
-        raise InvalidName(f"{parameter} in the path {problem}.")
