@@ -13,6 +13,7 @@ const CLIENT_EVENTS = [
   { event: 'joinWhatsAppRoom', about: 'older name of the same' },
   { event: 'joinWhatsAppCustomer', sample: { customerId: 'c42' } },
   { event: 'leaveWhatsAppCustomer', sample: { customerId: 'c42' } },
+  { event: 'history', about: 'of a room', sample: { room: 'sales', limit: 50 } },
 ];
 
 const NOTIFICATION = {
@@ -46,6 +47,8 @@ const HTTP_CALLS = [
   { group: 'Read', label: 'Server status', method: 'GET', path: '/websocket/status' },
   { group: 'Read', label: 'Clients', method: 'GET', path: '/websocket/clients', query: 'limit=50' },
   { group: 'Read', label: 'Client status', method: 'GET', path: '/websocket/clients/:clientId/status' },
+  { group: 'Rooms', label: 'History of a room', method: 'GET', path: '/websocket/rooms/:roomName/history', query: 'limit=50' },
+  { group: 'Rooms', label: 'Position of a room', method: 'GET', path: '/websocket/rooms/:roomName/position' },
 ];
 
 const PATH_SAMPLES = {

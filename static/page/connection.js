@@ -15,6 +15,8 @@ class Connection extends EventTarget {
   #log;
   #socket = null;
   #freshReason = null;
+  #connectedAt = '';
+  #replayed = 0;
   state = 'disconnected'; // or connecting, connected, reconnecting, refused
   problem = ''; // why there is no connection, in words
 
@@ -35,10 +37,13 @@ class Connection extends EventTarget {
     return this.isConnected ? this.#socket.io.engine.transport.name : undefined;
   }
 
-  // 'yes', 'no', or 'no (reason)'; undefined while not connected.
+  // 'yes, 3 events replayed', 'no', or 'no (reason)'; undefined while not connected.
   get recovered() {
     if (!this.isConnected) return undefined;
-    if (this.#socket.recovered) return 'yes';
+    if (this.#socket.recovered) {
+      const events = this.#replayed === 1 ? 'event' : 'events';
+      return `yes, ${this.#replayed} ${events} replayed`;
+    }
     return this.#freshReason ? `no (${this.#freshReason})` : 'no';
   }
 
@@ -127,6 +132,12 @@ class Connection extends EventTarget {
     }
     if (name === 'connected') {
       this.#freshReason = payload?.reason ?? null;
+      this.#connectedAt = payload?.timestamp ?? '';
+      this.#replayed = 0;
+      this.#announce('change');
+    } else if (this.#socket.recovered && payload?.timestamp < this.#connectedAt) {
+      // Older than this connection, so it was missed. (A chat message may tell a time of its own.)
+      this.#replayed += 1;
       this.#announce('change');
     }
     this.dispatchEvent(new CustomEvent('event', { detail: { name, payload } }));
@@ -134,7 +145,7 @@ class Connection extends EventTarget {
 
   #enter(state) {
     this.state = state;
-    const isKept = this.recovered === 'yes' || state === 'connecting' || state === 'reconnecting';
+    const isKept = this.#socket?.recovered || state === 'connecting' || state === 'reconnecting';
     if (!isKept) this.#announce('sessionlost');
     this.#announce('change');
   }
