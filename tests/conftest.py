@@ -16,6 +16,7 @@ from tornado.ioloop import IOLoop
 from gtower_realtime import server as serving
 from gtower_realtime.application import Application
 from gtower_realtime.settings import Settings
+from tests.postgresql import postgresql  # noqa: F401 - a fixture
 
 PATIENCE_SECONDS = 20
 """Only a hang takes as long."""
@@ -106,7 +107,9 @@ ConnectClient = Callable[..., Awaitable[ConnectedClient]]
 
 
 @pytest.fixture
-def connect_client(io_loop: IOLoop, base_url: str, http_server: HTTPServer) -> Iterator[ConnectClient]:
+def connect_client(
+    io_loop: IOLoop, base_url: str, http_server: HTTPServer
+) -> Iterator[ConnectClient]:
     """Give a function that connects a python-socketio client, past its `connected` event."""
     clients: list[ConnectedClient] = []
 

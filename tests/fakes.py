@@ -1,21 +1,30 @@
 """Stand-ins for what is outside of the core: they record, they can be set, they can fail."""
 
-from collections.abc import Mapping
+import asyncio
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gtower_realtime.clients import Client, ClientRegistry
-from gtower_realtime.errors import StoreUnavailable
+from gtower_realtime.connections import Arrival
+from gtower_realtime.journal import Journal
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import user_room
-from gtower_realtime.ports import EventLog, Offset, Payload, Publication, Target
+from gtower_realtime.ports import Offset, Payload, Target
+from gtower_realtime.records import Change, EventAppended, StoredEvent
+from gtower_realtime.recovery import Claim
 from gtower_realtime.service import RealtimeService
-from gtower_realtime.store.memory import MemoryEventLog
+from gtower_realtime.sessions import Session, Sessions
+from gtower_realtime.store.memory import MemoryStore
+from gtower_realtime.timestamps import milliseconds
 
 NOW = datetime(2026, 11, 23, 12, 28, 18, 953_000, UTC)
 TS = "2026-11-23T12:28:18.953Z"
 """What :data:`NOW` is on the wire."""
+NOW_MS = milliseconds(NOW)
+"""What :data:`NOW` is in the log."""
 
 
 class FakeClock:
@@ -39,11 +48,27 @@ class FakeClock:
 
 @dataclass
 class FakeConnection:
-    """What one client has received, as ``(event, payload)``, and where it stands."""
+    """What one client has received, as ``(event, payload)``, and where it stands.
+
+    ``offsets`` has the offset of each, None for an event that carries none.
+    """
 
     received: list[tuple[str, Payload]] = field(default_factory=list)
+    offsets: list[Offset | None] = field(default_factory=list)
     rooms: list[str] = field(default_factory=list)
+    takes_offsets: bool = True
+    mark: int = 0
     closed_with: tuple[int, str] | None = None
+
+    def take(self, event: str, body: str, offset: Offset | None) -> None:
+        """Receive an event."""
+        self.received.append((event, json.loads(body)))
+        self.offsets.append(offset if self.takes_offsets else None)
+
+    def forget(self) -> None:
+        """Forget what has been received so far."""
+        self.received.clear()
+        self.offsets.clear()
 
 
 class FakeTransport:
@@ -51,12 +76,14 @@ class FakeTransport:
 
     def __init__(self) -> None:
         self.connections: dict[str, FakeConnection] = {}
+        self.released: list[str] = []
+        """Clients whose connection was cut because they came back on another."""
         self.droppable: set[str] = set()
         """Names of the events that were delivered as droppable."""
 
-    def connect(self, client_id: str) -> None:
+    def connect(self, client_id: str, *, takes_offsets: bool = True) -> None:
         """Let the client be there, as after the handshake."""
-        self.connections[client_id] = FakeConnection()
+        self.connections[client_id] = FakeConnection(takes_offsets=takes_offsets)
 
     def drop(self, client_id: str) -> None:
         """Let the client be gone, as after its connection has broken."""
@@ -69,10 +96,16 @@ class FakeTransport:
     def forget(self) -> None:
         """Forget what all have received so far."""
         for connection in self.connections.values():
-            connection.received.clear()
+            connection.forget()
 
     def deliver(
-        self, event: str, payload: Payload, target: Target, *, droppable: bool = False
+        self,
+        event: str,
+        body: str,
+        target: Target,
+        *,
+        offset: Offset | None = None,
+        droppable: bool = False,
     ) -> int:
         if droppable:
             self.droppable.add(event)
@@ -88,12 +121,27 @@ class FakeTransport:
             )
         ]
         for connection in recipients:
-            connection.received.append((event, payload))
+            connection.take(event, body, offset)
         return len(recipients)
 
-    def send(self, client_id: str, event: str, payload: Payload) -> None:
+    def send(
+        self, client_id: str, event: str, payload: Payload, offset: Offset | None = None
+    ) -> None:
         if client_id in self.connections:
-            self.connections[client_id].received.append((event, payload))
+            self.connections[client_id].take(event, json.dumps(payload), offset)
+
+    def replay(self, client_id: str, events: Sequence[tuple[str, str, Offset | None]]) -> None:
+        if client_id in self.connections:
+            for event in events:
+                self.connections[client_id].take(*event)
+
+    def release(self, client_id: str) -> None:
+        if self.connections.pop(client_id, None) is not None:
+            self.released.append(client_id)
+
+    def confirmed_mark(self, client_id: str) -> int:
+        connection = self.connections.get(client_id)
+        return 0 if connection is None else connection.mark
 
     def enter_room(self, client_id: str, room: str) -> None:
         connection = self.connections.get(client_id)
@@ -117,11 +165,84 @@ class FakeTransport:
             self.connections[client_id].closed_with = (code, reason)
 
 
-class FailingEventLog:
-    """An `EventLog` that cannot record anything."""
+class FakeStore(MemoryStore):
+    """A store in memory that shows what was committed, and fails or hangs when it is told to."""
 
-    async def append(self, publication: Publication) -> Offset:
-        raise StoreUnavailable("The disk is full.")
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits: list[list[Change]] = []
+        self.attempts = 0
+        self.problem: Exception | None = None
+        """What every call raises from now on."""
+        self.asked = asyncio.Event()
+        """Set when something is to be committed."""
+        self.asked_to_read = asyncio.Event()
+        """Set when events are to be read."""
+        self._commits_let = asyncio.Event()
+        self._commits_let.set()
+        self._reads_let = asyncio.Event()
+        self._reads_let.set()
+
+    def hold(self) -> None:
+        """Hang from the next commit on."""
+        self.asked.clear()
+        self._commits_let.clear()
+
+    def let(self) -> None:
+        """Go on committing."""
+        self._commits_let.set()
+
+    def hold_reads(self) -> None:
+        """Hang from the next read on."""
+        self.asked_to_read.clear()
+        self._reads_let.clear()
+
+    def let_reads(self) -> None:
+        """Go on reading."""
+        self._reads_let.set()
+
+    @property
+    def events(self) -> list[StoredEvent]:
+        """The events that were committed."""
+        changes = [change for commit in self.commits for change in commit]
+        return [change.event for change in changes if isinstance(change, EventAppended)]
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        self.attempts += 1
+        self.asked.set()
+        await self._commits_let.wait()
+        if self.problem is not None:
+            raise self.problem
+        await super().commit(changes)
+        self.commits.append(list(changes))
+
+    async def events_for(
+        self, addresses: Collection[str], *, after: int, until: int, limit: int
+    ) -> list[StoredEvent]:
+        self.asked_to_read.set()
+        await self._reads_let.wait()
+        if self.problem is not None:
+            raise self.problem
+        return await super().events_for(addresses, after=after, until=until, limit=limit)
+
+
+@dataclass
+class FakeCaller:
+    """A connection that asks to be let in, and the answer it has got."""
+
+    transport: FakeTransport
+    takes_offsets: bool = True
+    is_gone: bool = False
+    client_id: str | None = None
+    pid: str | None = None
+
+    def welcome(self, client_id: str, pid: str | None) -> bool:
+        """Take the answer to CONNECT, if the connection is still there."""
+        if self.is_gone:
+            return False
+        self.transport.connect(client_id, takes_offsets=self.takes_offsets)
+        self.client_id, self.pid = client_id, pid
+        return True
 
 
 @dataclass
@@ -130,21 +251,67 @@ class FakeWorld:
 
     service: RealtimeService
     transport: FakeTransport
-    log: EventLog
+    store: FakeStore
+    journal: Journal
+    sessions: Sessions
     clients: ClientRegistry
     clock: FakeClock
     metrics: Metrics
 
-    def connect(self, *client_ids: str, user_id: str | None = None) -> None:
+    async def connect(
+        self, *client_ids: str, user_id: str | None = None, takes_offsets: bool = True
+    ) -> None:
         """Connect clients one after the other, and forget what everybody heard of it."""
         for client_id in client_ids:
-            self.transport.connect(client_id)
-            self.service.client_connected(a_client(client_id, user_id=user_id))
+            await self.call(client_id, user_id=user_id, takes_offsets=takes_offsets)
         self.transport.forget()
+
+    async def call(
+        self,
+        client_id: str,
+        claim: Claim | None = None,
+        *,
+        caller: FakeCaller | None = None,
+        namespace: str = "/",
+        user_id: str | None = None,
+        takes_offsets: bool = True,
+    ) -> FakeCaller:
+        """Let a connection ask to be let in, and return what became of it."""
+        caller = caller or FakeCaller(self.transport, takes_offsets)
+        arrival = Arrival(namespace, caller.welcome, takes_offsets, claim)
+        await self.service.connect(a_client(client_id, user_id=user_id), arrival)
+        return caller
+
+    async def come_back(
+        self, client_id: str, offset: Offset | str | None, *, new_id: str = "new"
+    ) -> FakeCaller:
+        """Let the client of ``client_id`` return; ``new_id`` is what it is if it is not known."""
+        claim = Claim(self.session(client_id).pid, None if offset is None else str(offset))
+        return await self.call(new_id, claim)
+
+    def cut(self, client_id: str) -> None:
+        """Let the connection of a client break."""
+        self.transport.drop(client_id)
+        self.service.client_disconnected(client_id, may_return=True)
+
+    def say_goodbye(self, client_id: str) -> None:
+        """Let a client disconnect for good."""
+        self.transport.drop(client_id)
+        self.service.client_disconnected(client_id, may_return=False)
+
+    def session(self, client_id: str) -> Session:
+        """Return the session of a client, here or away."""
+        session = self.sessions.of_client(client_id)
+        assert session is not None, f"{client_id} has no session"
+        return session
 
     def received(self, client_id: str) -> list[tuple[str, Payload]]:
         """Return what the client has received, as ``(event, payload)``."""
         return self.transport.connections[client_id].received
+
+    def offset(self, number: int) -> Offset:
+        """Return the offset of a number of the log."""
+        return self.journal.offset(number)
 
     def count(self, metric: str, labels: Mapping[str, str] | None = None) -> float | None:
         """Return the value of a metric."""
@@ -156,29 +323,47 @@ def a_client(client_id: str, **details: Any) -> Client:
     return Client(id=client_id, connected_at=NOW, address="192.0.2.1", **details)
 
 
-def a_publication(payload: Payload | None = None, **details: Any) -> Publication:
-    """Return an event for a room, stored or to be."""
+def an_event(number: int, *addresses: str, payload: str = "{}", **details: Any) -> StoredEvent:
+    """Return an event of the log, for the room sales unless addresses are given."""
     values: dict[str, Any] = {
-        "id": "p1",
-        "event": "notification",
-        "payload": {} if payload is None else payload,
-        "target": Target.room("sales"),
-        "published_at": NOW,
+        "number": number,
+        "id": f"p{number}",
+        "event": "dealWon",
+        "payload": payload,
+        "addresses": addresses or ("sales",),
+        "excluded": (),
+        "published_at": NOW_MS,
     }
-    return Publication(**(values | details))
+    return StoredEvent(**(values | details))
 
 
-def make_service(*, log: EventLog | None = None, **options: Any) -> FakeWorld:
-    """Return a service on fakes, with a log in memory unless another is given.
+async def make_world(
+    *,
+    store: FakeStore | None = None,
+    clock: FakeClock | None = None,
+    recent_events: int = 1000,
+    recent_bytes: int = 10_000_000,
+    **options: Any,
+) -> FakeWorld:
+    """Return a service on fakes, started; on a ``store`` of another world it goes on from there.
 
     ``options`` go to `RealtimeService`.
     """
-    clock = FakeClock()
+    clock = clock or FakeClock()
+    store = store or FakeStore()
     transport = FakeTransport()
     clients = ClientRegistry()
+    sessions = Sessions()
     metrics = Metrics()
-    kept = log or MemoryEventLog(clock, max_events=1000, max_bytes=0, max_age_seconds=0)
+    journal = Journal(store, recent_events=recent_events, recent_bytes=recent_bytes)
     service = RealtimeService(
-        transport=transport, log=kept, clients=clients, clock=clock, metrics=metrics, **options
+        transport=transport,
+        journal=journal,
+        sessions=sessions,
+        clients=clients,
+        clock=clock,
+        metrics=metrics,
+        **options,
     )
-    return FakeWorld(service, transport, kept, clients, clock, metrics)
+    service.restore(await journal.open())
+    return FakeWorld(service, transport, store, journal, sessions, clients, clock, metrics)

@@ -15,6 +15,9 @@ INSTALLED = ROOT / "node_modules" / "socket.io-client"
 
 Told = dict[str, Any]
 
+Event = tuple[str, list[Any]]
+"""The name of an event and everything that its listeners are called with."""
+
 
 class JavaScriptClient:
     """One socket of the stock client. What it tells comes in order; see `client.mjs`.
@@ -46,19 +49,23 @@ class JavaScriptClient:
         """Send an event and return the arguments of its acknowledgement, passing events by."""
         return (await self.ask_and_hear(event, *arguments))[0]
 
-    async def ask_and_hear(self, event: str, *arguments: Any) -> tuple[list[Any], list[str]]:
-        """Send an event; return its acknowledgement and the names of the events before it."""
+    async def ask_and_hear(self, event: str, *arguments: Any) -> tuple[list[Any], list[Event]]:
+        """Send an event; return its acknowledgement and the events before it."""
         self._number += 1
         await self._command("ask", number=self._number, arguments=[event, *arguments])
-        names = []
+        events = []
         while (told := await self.told())["what"] == "event":
-            names.append(told["name"])
+            events.append((told["name"], told["arguments"]))
         assert (told["what"], told["number"]) == ("answer", self._number)
-        return list(told["arguments"]), names
+        return list(told["arguments"]), events
 
     async def disconnect(self) -> None:
         """Disconnect as a page does."""
         await self._command("disconnect")
+
+    async def connect_again(self) -> None:
+        """Connect the same socket as a page does that has been disconnected."""
+        await self._command("connectAgain")
 
     async def told(self, what: str | None = None) -> Told:
         """Return what is told next, or next of the kind ``what``, passing others by."""
@@ -69,7 +76,7 @@ class JavaScriptClient:
             if what is None or told["what"] == what:
                 return told
 
-    async def next_event(self, name: str | None = None) -> tuple[str, list[Any]]:
+    async def next_event(self, name: str | None = None) -> Event:
         """Return the next event, or the next called ``name``, and its arguments."""
         while True:
             told = await self.told("event")

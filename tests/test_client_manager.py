@@ -65,6 +65,31 @@ def world() -> World:
 # Pending, accepted, gone
 
 
+async def test_a_forgotten_client_leaves_nothing_and_its_id_can_be_accepted_anew(
+    world: World,
+) -> None:
+    sid = await world.connect("e1")
+    world.manager.forget(sid)
+    world.manager.forget(sid)
+    assert world.manager.namespaces_of("e1") == {}
+    assert world.manager._client_ids == {}
+    pending = await world.pre_connect("e2")
+    assert pending is not None
+    world.manager.accept(pending, sid)
+    assert world.manager.sid_from_eio_sid("e2", "/") == sid
+    await world.manager.disconnect(sid, "/")
+    assert world.members() == []
+
+
+async def test_forgetting_one_client_leaves_the_other_namespace_of_its_connection(
+    world: World,
+) -> None:
+    sid = await world.connect("e1")
+    other = await world.connect("e1", "/other")
+    world.manager.forget(sid)
+    assert dict(world.manager.namespaces_of("e1")) == {"/other": other}
+
+
 async def test_a_pending_client_is_in_no_room_and_gets_nothing(world: World) -> None:
     sid = await world.pre_connect("e1")
     assert sid == "c1"

@@ -58,6 +58,10 @@ class FakeEvents:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.dropped_packets: list[EncodedPacket] = []
+        self.mark = 0
+
+    def current_mark(self) -> int:
+        return self.mark
 
     def output_waits(self, session: Session) -> None:
         self.told.append("output_waits")
@@ -207,6 +211,50 @@ def test_no_limit_means_no_limit() -> None:
     assert world.session.max_message_bytes > 1 << 60
 
 
+def test_what_is_exempt_does_not_count_against_the_budget(world: World) -> None:
+    world.output.is_blocked = True
+    world.session.send(message("x" * 60))
+    world.session.send_exempt([message("y" * 1000), message("z" * 1000)])
+    assert world.session.send(message("x" * 60))
+    assert not world.session.send(message("x"))
+    assert world.closed_with() == (State.CLOSING, 4102, "slow consumer")
+
+
+def test_what_leaves_ahead_of_the_exempt_does_not_use_up_the_exemption(world: World) -> None:
+    world.session.send(message("x" * 90))
+    world.session.send(message("x" * 90))
+    world.session.send_exempt([message("y" * 1000), message("z" * 1000)])
+    assert len(world.session.take(500)) == 2
+    assert len(world.session.take(500)) == 1
+    world.output.unsent_bytes = 1001
+    assert world.session.send(message("x"))
+
+
+def test_the_exempt_that_the_transport_has_not_sent_yet_does_not_count_either(
+    world: World,
+) -> None:
+    world.session.send_exempt([message("y" * 1000)])
+    world.session.take(2000)
+    world.output.unsent_bytes = 1001
+    assert world.session.send(message("x" * 200))
+    assert not world.session.send(message("x"))
+
+
+def test_an_exemption_ends_with_what_was_exempt(world: World) -> None:
+    world.session.send_exempt([message("y" * 1000)])
+    world.session.take(2000)
+    world.session.send(message("x" * 200))
+    world.session.take(2000)
+    world.output.unsent_bytes = 201
+    assert not world.session.send(message("x"))
+
+
+def test_a_closed_session_takes_nothing_exempt(world: World) -> None:
+    world.session.close(4200, "away")
+    world.session.send_exempt([message("x")])
+    assert world.end_turn() == []
+
+
 # Receiving
 
 
@@ -235,7 +283,7 @@ def test_a_broken_protocol_closes_with_its_code_and_throws_away_what_waits(world
 
 def test_a_client_that_says_close_is_let_go_and_its_poll_with_it(polling: World) -> None:
     polling.session.receive(("1", ""))
-    assert polling.closed_with() == (State.CLOSING, 1000, "client disconnect")
+    assert polling.closed_with() == (State.CLOSING, 1000, "transport close")
     assert polling.output.released_polls == 1
     polling.end_turn()
     assert polling.session.state is State.CLOSED
@@ -354,6 +402,29 @@ def test_a_ping_is_sent_in_each_interval_and_answered(world: World) -> None:
         assert world.end_turn() == ["2"] * round_
         world.session.receive(("3", ""))
     assert not world.session.is_closed
+
+
+def test_a_pong_confirms_the_mark_of_its_ping(world: World) -> None:
+    world.events.mark = 5
+    world.pass_time(25)
+    world.events.mark = 9
+    assert world.session.confirmed_mark == 0
+    world.session.receive(("3", ""))
+    assert world.session.confirmed_mark == 5
+
+
+def test_marks_from_before_a_connect_say_nothing_about_its_client(world: World) -> None:
+    world.events.mark = 5
+    world.pass_time(25)
+    world.session.receive(("3", ""))
+    world.pass_time(25)
+    world.session.accept()
+    assert world.session.confirmed_mark == 0
+    world.session.receive(("3", ""))
+    assert world.session.confirmed_mark == 0
+    world.pass_time(25)
+    world.session.receive(("3", ""))
+    assert world.session.confirmed_mark == 5
 
 
 def test_a_client_that_does_not_answer_a_ping_is_closed(world: World) -> None:

@@ -16,8 +16,9 @@ from examples.customers_service import CustomersService
 from examples.embedded_server import PretendWhatsApp, add_back_end
 from examples.whatsapp_service import WhatsAppService
 from gtower_realtime.application import Application
+from gtower_realtime.errors import StoreUnavailable
 from tests.conftest import PATIENCE_SECONDS, ConnectClient, ConnectedClient
-from tests.fakes import TS, FailingEventLog, FakeWorld, make_service
+from tests.fakes import TS, FakeWorld, make_world
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,12 +30,20 @@ def app(application: Application) -> web.Application:
     return application.tornado_application
 
 
-def world_with_agent(*rooms: str) -> FakeWorld:
+async def world_with_agent(*rooms: str) -> FakeWorld:
     """Return a server with one client, `agent`, in ``rooms``."""
-    world = make_service()
-    world.connect("agent")
+    world = await make_world()
+    await world.connect("agent")
     for room in rooms:
-        world.transport.enter_room("agent", room)
+        await world.service.join_room("agent", room)
+    world.transport.forget()
+    return world
+
+
+async def world_with_full_disk() -> FakeWorld:
+    """Return a server that cannot record anything."""
+    world = await make_world()
+    world.store.problem = StoreUnavailable("The disk is full.")
     return world
 
 
@@ -53,7 +62,7 @@ def world_with_agent(*rooms: str) -> FakeWorld:
 async def test_an_agent_sees_a_sent_message_once_whichever_rooms_it_is_in(
     rooms: list[str],
 ) -> None:
-    world = world_with_agent(*rooms)
+    world = await world_with_agent(*rooms)
     whatsapp = WhatsAppService(world.service, PretendWhatsApp())
     assert await whatsapp.send_text("c42", "+34600000000", "Good morning!") == "wamid.1"
     message = {
@@ -67,7 +76,7 @@ async def test_an_agent_sees_a_sent_message_once_whichever_rooms_it_is_in(
 
 @pytest.mark.gen_test
 async def test_an_agent_of_another_customer_does_not_see_the_message() -> None:
-    world = world_with_agent("whatsapp:customer:c43")
+    world = await world_with_agent("whatsapp:customer:c43")
     await WhatsAppService(world.service, PretendWhatsApp()).send_text("c42", "+34600000000", "Hi")
     assert world.received("agent") == []
 
@@ -76,7 +85,8 @@ async def test_an_agent_of_another_customer_does_not_see_the_message() -> None:
 async def test_a_message_counts_as_sent_when_the_agents_cannot_be_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    whatsapp = WhatsAppService(make_service(log=FailingEventLog()).service, PretendWhatsApp())
+    world = await world_with_full_disk()
+    whatsapp = WhatsAppService(world.service, PretendWhatsApp())
     assert await whatsapp.send_text("c42", "+34600000000", "Hi") == "wamid.1"
     assert caplog.messages == ["agents were not told of wamid.1: store_unavailable"]
 
@@ -86,7 +96,7 @@ async def test_a_message_counts_as_sent_when_the_agents_cannot_be_told(
 
 @pytest.mark.gen_test
 async def test_a_new_name_is_told_to_everyone() -> None:
-    world = world_with_agent()
+    world = await world_with_agent()
     customers = CustomersService(world.service)
     assert await customers.update("c42", {"name": "Ana"}) == {"name": "Ana"}
     news = {"customerId": "c42", "customer": {"name": "Ana"}, "timestamp": TS}
@@ -95,8 +105,8 @@ async def test_a_new_name_is_told_to_everyone() -> None:
 
 @pytest.mark.gen_test
 async def test_any_other_change_is_told_to_the_customers_room_with_the_whole_customer() -> None:
-    world = world_with_agent("customer:c42")
-    world.connect("other")
+    world = await world_with_agent("customer:c42")
+    await world.connect("other")
     customers = CustomersService(world.service)
     await customers.update("c42", {"name": "Ana"})
     world.transport.forget()
@@ -108,7 +118,7 @@ async def test_any_other_change_is_told_to_the_customers_room_with_the_whole_cus
 
 @pytest.mark.gen_test
 async def test_what_does_not_change_is_not_told() -> None:
-    world = world_with_agent("customer:c42")
+    world = await world_with_agent("customer:c42")
     customers = CustomersService(world.service)
     await customers.update("c42", {"name": "Ana"})
     world.transport.forget()
@@ -120,7 +130,8 @@ async def test_what_does_not_change_is_not_told() -> None:
 async def test_a_change_is_kept_when_the_agents_cannot_be_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    customers = CustomersService(make_service(log=FailingEventLog()).service)
+    world = await world_with_full_disk()
+    customers = CustomersService(world.service)
     await customers.update("c42", {"name": "Ana"})
     assert await customers.update("c42", {"city": "Vigo"}) == {"name": "Ana", "city": "Vigo"}
     assert set(caplog.messages) == {"agents were not told of customer c42: store_unavailable"}
@@ -167,13 +178,13 @@ async def test_the_realtime_servers_own_endpoints_are_still_there(
 
 
 @pytest.mark.gen_test
-async def test_the_example_server_serves_until_sigterm() -> None:
+async def test_the_example_server_serves_until_sigterm(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "examples.embedded_server",
         cwd=ROOT,
-        env={**os.environ, "GTOWER_PORT": "0"},
+        env={**os.environ, "GTOWER_PORT": "0", "GTOWER_STATE_DIR": str(tmp_path)},
         stdout=asyncio.subprocess.PIPE,
     )
     try:

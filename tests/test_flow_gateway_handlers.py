@@ -16,7 +16,7 @@ from tornado.ioloop import IOLoop
 from gtower_realtime.engineio.server import EngineIOConfig
 from gtower_realtime.engineio.session import SessionLimits
 from gtower_realtime.errors import Forbidden, StoreUnavailable
-from gtower_realtime.gateway.server import SocketIOServer
+from gtower_realtime.gateway.server import PendingConnection, SocketIOServer
 from gtower_realtime.metrics import Metrics
 from tests.socketio_wire import Wire, open_wire
 
@@ -191,12 +191,13 @@ async def test_hanging_up_during_connect_leaves_no_ghost_in_50_races(
         asked.set()
         await decided.wait()
 
-    async def on_accepted(sid: str, request: Any) -> None:
-        accepted.append(sid)
+    async def on_connecting(pending: PendingConnection) -> None:
+        if pending.welcome(pending.sid):
+            accepted.append(pending.sid)
 
     server.on("connect", connect)
     server.on("disconnect", lambda sid, reason: left.append(sid))
-    server.on_accepted(on_accepted)
+    server.on_connecting(on_connecting)
     for turns in range(50):
         asked.clear()
         decided.clear()
@@ -221,23 +222,31 @@ async def test_hanging_up_during_connect_leaves_no_ghost_in_50_races(
         assert len(server.environ) == 1
 
 
+@pytest.mark.parametrize("decided_by", ["connect", "on_connecting"])
 async def test_nobody_is_accepted_who_hung_up_while_being_decided_about(
-    serve: Serve, base_url: str
+    serve: Serve, base_url: str, decided_by: str
 ) -> None:
     server = serve()
     accepted: list[str] = []
     asked, decided, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def connect(sid: str, request: Any, auth: Any) -> None:
+    async def decide() -> None:
         asked.set()
         await decided.wait()
         over.set()
 
-    async def on_accepted(sid: str, request: Any) -> None:
-        accepted.append(sid)
+    async def connect(sid: str, request: Any, auth: Any) -> None:
+        if decided_by == "connect":
+            await decide()
+
+    async def on_connecting(pending: PendingConnection) -> None:
+        if decided_by == "on_connecting":
+            await decide()
+        if pending.welcome(pending.sid):
+            accepted.append(pending.sid)
 
     server.on("connect", connect)
-    server.on_accepted(on_accepted)
+    server.on_connecting(on_connecting)
     async with open_wire(base_url) as wire:
         await wire.say("40")
         await asked.wait()
@@ -652,7 +661,7 @@ async def test_a_client_that_is_disconnected_for_good_is_told_and_then_closed(
         assert await wire.hear() == '42/other,["last"]'
         assert await wire.hear() == "41/other,"
         assert await wire.closing() == (4003, "disconnected by the server")
-    assert reasons == ["disconnected by the server"]
+    assert reasons == ["server disconnect"]
 
 
 async def test_disconnecting_who_is_not_there_is_silent(serve: Serve, base_url: str) -> None:

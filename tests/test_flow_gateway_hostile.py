@@ -346,9 +346,9 @@ async def test_the_departure_of_many_is_told_in_slices_between_which_the_loop_tu
         if departures.total() < 40:
             io_loop.add_callback(count_turns)
 
-    def note(client_id: str) -> None:
+    def note(client_id: str, *, may_return: bool) -> None:
         departures[turn] += 1
-        depart(client_id)
+        depart(client_id, may_return=may_return)
 
     application.service.client_disconnected = note  # type: ignore[method-assign]
     async with AsyncExitStack() as stack:

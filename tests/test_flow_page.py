@@ -11,8 +11,9 @@ import pytest
 from playwright.async_api import Locator, Page, Route, expect
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
+from gtower_realtime.application import Application
 from gtower_realtime.events.client import CLIENT_EVENTS
-from handlers import reads, triggers
+from handlers import reads, rooms, triggers
 from tests.browser import OpenWindow, running_browser, windows
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -200,7 +201,7 @@ async def test_the_page_offers_exactly_what_the_server_has(browser: str, base_ur
         offered_paths = await ana.page.evaluate("HTTP_CALLS.map((call) => call.path)")
         offered_samples = await ana.page.evaluate("Object.keys(PATH_SAMPLES)")
     assert sorted(offered_events) == sorted(CLIENT_EVENTS)
-    routes = [*triggers.routes(), *reads.routes()]
+    routes = [*triggers.routes(), *reads.routes(), *rooms.routes()]
     assert sorted(map(_shape, offered_paths)) == sorted(_shape(route.path) for route in routes)
     assert set(offered_samples) == set(re.findall(r":(\w+)", " ".join(offered_paths)))
 
@@ -371,14 +372,21 @@ async def test_the_chosen_transport_is_used(
 
 
 @pytest.mark.gen_test
-async def test_a_broken_line_comes_back_by_itself(browser: str, base_url: str) -> None:
+async def test_a_broken_line_comes_back_by_itself_with_what_was_missed(
+    browser: str, base_url: str, application: Application
+) -> None:
     async with windows(browser) as open_window:
         ana = await open_client(open_window, base_url)
         await ana.connect()
+        await ana.page.context.set_offline(True)
         await ana.button("Break the line").click()
         await expect(ana.entry("state", "disconnect")).to_be_visible()
+        await application.service.broadcast_event("missed", {"n": 1})
+        await ana.page.context.set_offline(False)
         await expect(ana.entry("in", "connected")).to_have_count(2)
         await expect(ana.state).to_have_text("Connected")
+        await expect(ana.entry("in", "missed")).to_be_visible()
+        await expect(ana.page.locator("#client-recovered")).to_have_text("yes, 1 event replayed")
 
 
 @pytest.mark.gen_test

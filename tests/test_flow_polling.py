@@ -459,7 +459,7 @@ async def test_a_client_that_says_close_is_let_go(engine: Engine) -> None:
     assert (await client.post("1")).text == "ok"
     assert (await polling).text == "6"
     assert (await client.poll()).json() == UNKNOWN_SID
-    assert await engine.departures(1) == ["client disconnect"]
+    assert await engine.departures(1) == ["transport close"]
 
 
 @pytest.mark.gen_test

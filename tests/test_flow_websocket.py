@@ -384,7 +384,7 @@ async def test_a_client_that_says_close_in_a_packet_is_let_go(engine: Engine) ->
     _, connection = await opened(engine)
     await connection.send_frame("1")
     assert (await connection.read_close())[0] == 1000
-    assert await engine.departures(1) == ["client disconnect"]
+    assert await engine.departures(1) == ["transport close"]
 
 
 @pytest.mark.gen_test

@@ -28,9 +28,18 @@ FLOORS = (
         "events",
     ),
     # State and rules, without input or output.
-    ("ports", "metrics", "clients", "identity", "permissions", "tokens"),
-    # Everything the server does, as plain methods.
-    ("service",),
+    ("records", "futures", "ports", "metrics", "clients", "identity", "permissions", "tokens"),
+    # What the server does, part by part, and then all of it as plain methods.
+    (
+        "journal",
+        "sessions",
+        "recovery",
+        "publishing",
+        "membership",
+        "connections",
+        "idempotency",
+        "service",
+    ),
     # What two of the edges share.
     ("bodies",),
     EDGES,

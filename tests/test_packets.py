@@ -230,21 +230,22 @@ def test_ten_attachments_are_the_most() -> None:
 
 
 @pytest.mark.parametrize(
-    ("namespace", "encoded"),
+    ("namespace", "offset", "encoded"),
     [
-        ("/", '2["notification",{"title":"ä"}]'),
-        ("/websocket", '2/websocket,["notification",{"title":"ä"}]'),
+        ("/", None, '2["notification",{"title":"ä"}]'),
+        ("/websocket", None, '2/websocket,["notification",{"title":"ä"}]'),
+        ("/", "e1-ff", '2["notification",{"title":"ä"},"e1-ff"]'),
+        ("/websocket", "e1-ff", '2/websocket,["notification",{"title":"ä"},"e1-ff"]'),
     ],
 )
-def test_an_event_is_encoded_for_its_namespace(namespace: str, encoded: str) -> None:
-    assert encode_event(namespace, "notification", {"title": "ä"}) == encoded
-    pkt = StrictPacket(EVENT, data=["notification", {"title": "ä"}], namespace=namespace)
-    assert pkt.encode() == encoded
+def test_an_event_is_encoded_for_its_namespace_with_its_offset_last(
+    namespace: str, offset: str | None, encoded: str
+) -> None:
+    assert encode_event(namespace, "notification", '{"title":"ä"}', offset) == encoded
 
 
-def test_nothing_that_json_cannot_say_is_encoded() -> None:
-    with pytest.raises(ValueError, match="not JSON serializable"):
-        encode_event("/", "notification", {"title": object()})
+def test_an_event_of_any_name_is_encoded_as_json() -> None:
+    assert encode_event("/", 'a"b', "{}") == '2["a\\"b",{}]'
 
 
 def test_a_packet_to_be_sent_is_made_of_its_fields() -> None:

@@ -202,6 +202,11 @@ CLIENT_EVENT_ROWS = [
         "whatsapp:customer:c42",
         customerId="c42",
     ),
+    Said(
+        "history",
+        ({"room": "empty", "limit": 1},),
+        {"ok": True, "room": "empty", "events": [], "more": False},
+    ),
 ]
 
 
@@ -315,6 +320,12 @@ REFUSED_CLIENT_EVENTS = [
     server_room("roomMessage", {"room": "user:u7", "message": "m"}, "user:u7"),
     server_room("roomMessage", {"room": "<ben>", "message": "m"}, "<ben>"),
     server_room("roomMessage", {"room": "<ann>", "message": "m"}, "<ann>"),
+    invalid("history", (), "", "history needs an argument."),
+    invalid("history", ("sales",), "", "Must be an object."),
+    invalid("history", ({},), "room", "Missing data for required field."),
+    invalid("history", ({"room": "r", "after": "zz"},), "after", "Is not an offset of this log."),
+    server_room("history", {"room": "user:u7"}, "user:u7"),
+    server_room("history", {"room": "<ben>"}, "<ben>"),
     *(
         row
         for event in ("joinRoom", "leaveRoom")

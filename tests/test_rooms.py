@@ -8,29 +8,32 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gtower_realtime.gateway.rooms import RoomIndex
+from gtower_realtime.gateway.rooms import Audience, RoomIndex
+
+HERE = Audience("/")
+THERE = Audience("/websocket", takes_offsets=True)
 
 
 def an_index(**clients: list[str]) -> RoomIndex[str]:
     """Return an index of clients in `/` and their rooms; a connection is called as its client."""
     index: RoomIndex[str] = RoomIndex()
     for client_id, rooms in clients.items():
-        index.add(client_id, "/", f"connection of {client_id}")
+        index.add(client_id, HERE, f"connection of {client_id}")
         for room in rooms:
             index.enter(client_id, room)
     return index
 
 
-def members(index: RoomIndex[str], room: str) -> dict[str, list[str]]:
-    """Return the ids of a room's members by namespace."""
-    return {namespace: list(present) for namespace, present in index.members(room).items()}
+def members(index: RoomIndex[str], room: str) -> dict[Audience, list[str]]:
+    """Return the ids of a room's members by audience."""
+    return {audience: list(present) for audience, present in index.members(room).items()}
 
 
 def test_a_client_is_a_member_of_what_it_entered_in_the_order_of_entering() -> None:
     index = an_index(c1=["b", "a", "c"], c2=["a"])
     assert index.rooms_of("c1") == ["b", "a", "c"]
-    assert members(index, "a") == {"/": ["c1", "c2"]}
-    assert dict(index.members("a")["/"]) == {
+    assert members(index, "a") == {HERE: ["c1", "c2"]}
+    assert dict(index.members("a")[HERE]) == {
         "c1": "connection of c1",
         "c2": "connection of c2",
     }
@@ -60,7 +63,7 @@ def test_leaving_what_one_is_not_in_changes_nothing(room: str) -> None:
     index.leave("c1", room)
     index.leave("nobody", room)
     assert (index.rooms_of("c1"), index.rooms_of("c2")) == (["b"], ["a"])
-    assert members(index, "a") == {"/": ["c2"]}
+    assert members(index, "a") == {HERE: ["c2"]}
 
 
 def test_nobody_is_in_no_room_and_enters_none() -> None:
@@ -69,31 +72,31 @@ def test_nobody_is_in_no_room_and_enters_none() -> None:
     index.remove("nobody")
     assert "nobody" not in index
     assert index.rooms_of("nobody") == []
-    assert (index.connection_of("nobody"), index.namespace_of("nobody")) == (None, None)
+    assert (index.connection_of("nobody"), index.audience_of("nobody")) == (None, None)
     assert members(index, "a") == {}
 
 
-def test_one_room_reaches_its_members_in_every_namespace() -> None:
+def test_one_room_reaches_its_members_in_every_namespace_with_offsets_and_without() -> None:
     index = an_index(c1=["a"])
-    index.add("c2", "/websocket", "connection of c2")
+    index.add("c2", THERE, "connection of c2")
     index.enter("c2", "a")
-    assert members(index, "a") == {"/": ["c1"], "/websocket": ["c2"]}
-    assert {namespace: list(all_of) for namespace, all_of in index.everyone().items()} == {
-        "/": ["c1"],
-        "/websocket": ["c2"],
+    assert members(index, "a") == {HERE: ["c1"], THERE: ["c2"]}
+    assert {audience: list(all_of) for audience, all_of in index.everyone().items()} == {
+        HERE: ["c1"],
+        THERE: ["c2"],
     }
-    assert index.namespace_of("c2") == "/websocket"
+    assert index.audience_of("c2") == THERE
     index.remove("c1")
-    assert members(index, "a") == {"/websocket": ["c2"]}
+    assert members(index, "a") == {THERE: ["c2"]}
 
 
 def test_the_own_id_is_a_room_that_shows_in_no_list() -> None:
     index = an_index(c1=[])
-    assert members(index, "c1") == {"/": ["c1"]}
+    assert members(index, "c1") == {HERE: ["c1"]}
     assert index.rooms_of("c1") == []
     assert list(index.rooms()) == []
     index.leave("c1", "c1")
-    assert members(index, "c1") == {"/": ["c1"]}
+    assert members(index, "c1") == {HERE: ["c1"]}
     index.remove("c1")
     assert members(index, "c1") == {}
 
@@ -101,7 +104,7 @@ def test_the_own_id_is_a_room_that_shows_in_no_list() -> None:
 def test_nobody_takes_the_place_of_the_owner_of_an_id() -> None:
     index = an_index(thief=["victim"], victim=[])
     index.enter("thief", "victim")
-    assert members(index, "victim") == {"/": ["victim"]}
+    assert members(index, "victim") == {HERE: ["victim"]}
 
 
 class CountingRooms(dict[str, Any]):
@@ -128,7 +131,7 @@ def test_removing_a_client_touches_its_own_rooms_and_no_others(
     rooms = CountingRooms()
     monkeypatch.setattr(index, "_rooms", rooms)
     for number in range(1000):
-        index.add(f"c{number}", "/", "a connection")
+        index.add(f"c{number}", HERE, "a connection")
         for own in range(3):
             index.enter(f"c{number}", f"room {number + own}")
     rooms.touched.clear()
@@ -138,7 +141,7 @@ def test_removing_a_client_touches_its_own_rooms_and_no_others(
 
 CLIENT_IDS = st.sampled_from(["c1", "c2", "c3", "c4"])
 ROOMS = st.sampled_from(["a", "b", "c", "c1", "c2"])
-NAMESPACES = st.sampled_from(["/", "/websocket"])
+AUDIENCES = st.sampled_from([HERE, THERE, Audience("/", takes_offsets=True)])
 
 
 class RoomIndexMachine(RuleBasedStateMachine):
@@ -147,25 +150,25 @@ class RoomIndexMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.index: RoomIndex[str] = RoomIndex()
-        self.namespaces: dict[str, str] = {}
+        self.audiences: dict[str, Audience] = {}
         self.memberships: list[tuple[str, str]] = []
 
-    @rule(client_id=CLIENT_IDS, namespace=NAMESPACES)
-    def add(self, client_id: str, namespace: str) -> None:
-        if client_id not in self.namespaces:
-            self.index.add(client_id, namespace, f"connection of {client_id}")
-            self.namespaces[client_id] = namespace
+    @rule(client_id=CLIENT_IDS, audience=AUDIENCES)
+    def add(self, client_id: str, audience: Audience) -> None:
+        if client_id not in self.audiences:
+            self.index.add(client_id, audience, f"connection of {client_id}")
+            self.audiences[client_id] = audience
 
     @rule(client_id=CLIENT_IDS)
     def remove(self, client_id: str) -> None:
         self.index.remove(client_id)
-        self.namespaces.pop(client_id, None)
+        self.audiences.pop(client_id, None)
         self.memberships = [pair for pair in self.memberships if pair[0] != client_id]
 
     @rule(client_id=CLIENT_IDS, room=ROOMS)
     def enter(self, client_id: str, room: str) -> None:
         self.index.enter(client_id, room)
-        if client_id in self.namespaces and (client_id, room) not in self.memberships:
+        if client_id in self.audiences and (client_id, room) not in self.memberships:
             self.memberships.append((client_id, room))
 
     @rule(client_id=CLIENT_IDS, room=ROOMS)
@@ -176,13 +179,13 @@ class RoomIndexMachine(RuleBasedStateMachine):
 
     @invariant()
     def clients_are_alike(self) -> None:
-        expected: dict[str, dict[str, str]] = {}
-        for client_id, namespace in self.namespaces.items():
-            expected.setdefault(namespace, {})[client_id] = f"connection of {client_id}"
+        expected: dict[Audience, dict[str, str]] = {}
+        for client_id, audience in self.audiences.items():
+            expected.setdefault(audience, {})[client_id] = f"connection of {client_id}"
         assert self.index.everyone() == expected
         for client_id in ("c1", "c2", "c3", "c4"):
-            assert (client_id in self.index) == (client_id in self.namespaces)
-            assert self.index.namespace_of(client_id) == self.namespaces.get(client_id)
+            assert (client_id in self.index) == (client_id in self.audiences)
+            assert self.index.audience_of(client_id) == self.audiences.get(client_id)
 
     @invariant()
     def memberships_are_alike(self) -> None:
@@ -191,11 +194,11 @@ class RoomIndexMachine(RuleBasedStateMachine):
             assert self.index.rooms_of(client_id) == rooms
         assert set(self.index.rooms()) == {room for _, room in self.memberships}
         for room in ("a", "b", "c", "c1", "c2"):
-            owner: list[str] = [room] if room in self.namespaces else []
+            owner: list[str] = [room] if room in self.audiences else []
             present = owner or [member for member, entered in self.memberships if entered == room]
-            expected: dict[str, list[str]] = {}
+            expected: dict[Audience, list[str]] = {}
             for member in present:
-                expected.setdefault(self.namespaces[member], []).append(member)
+                expected.setdefault(self.audiences[member], []).append(member)
             assert members(self.index, room) == expected
 
 

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from gtower_realtime import strict_json
+from gtower_realtime.connections import Arrival
 from gtower_realtime.errors import (
     Draining,
     Forbidden,
@@ -16,8 +18,9 @@ from gtower_realtime.errors import (
     UnknownClient,
     ValidationFailed,
 )
-from gtower_realtime.ports import Offset, Publication, Target
-from tests.fakes import NOW, TS, FailingEventLog, FakeWorld, a_client, make_service
+from gtower_realtime.ports import Target
+from gtower_realtime.records import Bounds
+from tests.fakes import NOW, NOW_MS, TS, FakeCaller, FakeWorld, a_client, make_world
 
 pytestmark = pytest.mark.gen_test
 
@@ -28,45 +31,26 @@ CHAT = {"id": "m1", "senderId": "u1", "senderName": "Ann", "content": "hi"}
 @pytest.fixture
 def world(io_loop: IOLoop) -> FakeWorld:
     """A service with three clients, of whom c2 and c3 are in the room sales."""
-    world = make_service()
-    world.connect("c1", "c2", "c3")
-    for client_id in ("c2", "c3"):
-        world.transport.enter_room(client_id, "sales")
-    return world
 
+    async def make() -> FakeWorld:
+        world = await make_world()
+        await world.connect("c1", "c2", "c3")
+        for client_id in ("c2", "c3"):
+            await world.service.join_room(client_id, "sales")
+        world.transport.forget()
+        return world
 
-class HeldEventLog:
-    """An `EventLog` that says when it is asked to record, and does so when it is let."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.let = asyncio.Event()
-
-    async def append(self, publication: Publication) -> Offset:
-        self.asked.set()
-        await self.let.wait()
-        return Offset("e1", 1)
-
-
-class RecordingEventLog:
-    """An `EventLog` that shows what was recorded."""
-
-    def __init__(self) -> None:
-        self.recorded: list[Publication] = []
-
-    async def append(self, publication: Publication) -> Offset:
-        self.recorded.append(publication)
-        return Offset("e1", len(self.recorded))
+    made: FakeWorld = io_loop.run_sync(make)
+    return made
 
 
 # Connections
 
 
 async def test_a_new_client_hears_connected_first_and_the_others_hear_that_it_joined() -> None:
-    world = make_service()
-    for client_id in ("c1", "c2"):
-        world.transport.connect(client_id)
-        world.service.client_connected(a_client(client_id))
+    world = await make_world()
+    await world.call("c1")
+    await world.call("c2")
     assert world.received("c2") == [
         (
             "connected",
@@ -83,31 +67,28 @@ async def test_a_new_client_hears_connected_first_and_the_others_hear_that_it_jo
 
 
 async def test_the_others_hear_once_that_a_client_has_left(world: FakeWorld) -> None:
-    world.transport.drop("c1")
-    world.service.client_disconnected("c1")
-    world.service.client_disconnected("c1")
-    world.service.client_disconnected("never there")
+    world.cut("c1")
+    world.service.client_disconnected("c1", may_return=True)
+    world.service.client_disconnected("c1", may_return=False)
+    world.service.client_disconnected("never there", may_return=True)
     for client_id in ("c2", "c3"):
         assert world.received(client_id) == [("clientLeft", {"clientId": "c1", "timestamp": TS})]
     assert world.service.status()["connectedClients"] == 2
 
 
 async def test_nobody_hears_of_others_when_clients_are_not_announced() -> None:
-    world = make_service(announces_clients=False)
-    for client_id in ("c1", "c2"):
-        world.transport.connect(client_id)
-        world.service.client_connected(a_client(client_id))
-    world.transport.drop("c2")
-    world.service.client_disconnected("c2")
+    world = await make_world(announces_clients=False)
+    await world.call("c1")
+    await world.call("c2")
+    world.cut("c2")
     assert world.transport.events_of("c1") == ["connected"]
 
 
 async def test_coming_and_going_may_be_dropped_and_what_is_stored_may_not(
     world: FakeWorld,
 ) -> None:
-    world.connect("c4")
-    world.transport.drop("c4")
-    world.service.client_disconnected("c4")
+    await world.connect("c4")
+    world.cut("c4")
     await world.service.relay_message("c1", "hi")
     await world.service.broadcast_event("dealWon", {})
     assert world.transport.droppable == {"clientJoined", "clientLeft"}
@@ -219,8 +200,8 @@ async def test_a_room_of_the_server_is_forbidden_to_clients(
     ],
 )
 async def test_one_room_too_many_is_refused_until_another_is_left(join: tuple[str, ...]) -> None:
-    world = make_service(max_rooms_per_client=2)
-    world.connect("c1")
+    world = await make_world(max_rooms_per_client=2)
+    await world.connect("c1")
     method, *arguments = join
     await world.service.join_room("c1", "a")
     await world.service.join_room("c1", "b")
@@ -236,15 +217,15 @@ async def test_one_room_too_many_is_refused_until_another_is_left(join: tuple[st
 
 
 async def test_the_room_of_its_user_does_not_count_against_a_client() -> None:
-    world = make_service(max_rooms_per_client=1)
-    world.connect("c1", user_id="u1")
+    world = await make_world(max_rooms_per_client=1)
+    await world.connect("c1", user_id="u1")
     await world.service.join_room("c1", "a")
     assert world.transport.rooms_of("c1") == ["user:u1", "a"]
 
 
 async def test_a_maximum_of_zero_rooms_is_no_limit() -> None:
-    world = make_service(max_rooms_per_client=0)
-    world.connect("c1")
+    world = await make_world(max_rooms_per_client=0)
+    await world.connect("c1")
     for number in range(200):
         await world.service.join_room("c1", f"r{number}")
     assert len(world.transport.rooms_of("c1")) == 200
@@ -305,7 +286,7 @@ async def test_what_is_sent_reaches_whom_it_is_for_once_and_is_counted(
     payload: dict[str, Any],
     heard_by: list[str],
 ) -> None:
-    world.connect("d1", "d2", user_id="u1")
+    await world.connect("d1", "d2", user_id="u1")
     for client_id in ("c1", "c2"):
         world.transport.enter_room(client_id, "support")
     world.transport.forget()
@@ -337,13 +318,12 @@ async def test_a_receipt_names_the_event_and_its_place_in_the_log(world: FakeWor
 
 
 async def test_an_unknown_client_is_refused_and_nothing_is_stored() -> None:
-    log = RecordingEventLog()
-    world = make_service(log=log)
+    world = await make_world()
     with pytest.raises(UnknownClient) as caught:
         await world.service.notify_client("nobody", NOTIFICATION)
     assert (caught.value.code, caught.value.http_status) == ("unknown_client", 404)
     assert caught.value.message == "Client nobody is not connected."
-    assert log.recorded == []
+    assert world.store.events == []
 
 
 @pytest.mark.parametrize(
@@ -360,12 +340,11 @@ async def test_an_unknown_client_is_refused_and_nothing_is_stored() -> None:
 async def test_what_may_not_be_sent_is_refused_and_nobody_sees_it(
     event: str, body: dict[str, Any], refusal: type[RealtimeError]
 ) -> None:
-    log = RecordingEventLog()
-    world = make_service(log=log)
-    world.connect("c1")
+    world = await make_world()
+    await world.connect("c1")
     with pytest.raises(refusal):
         await world.service.broadcast_event(event, body)
-    assert log.recorded == []
+    assert world.store.events == []
     assert world.received("c1") == []
 
 
@@ -395,10 +374,11 @@ async def test_a_body_of_python_code_that_json_cannot_say_is_refused(
 
 
 async def test_what_cannot_be_recorded_is_seen_by_nobody() -> None:
-    world = make_service(log=FailingEventLog())
-    world.connect("c1", "c2")
+    world = await make_world()
+    await world.connect("c1", "c2")
     await world.service.join_room("c1", "sales")
     world.transport.forget()
+    world.store.problem = StoreUnavailable("The disk is full.")
     attempts = [
         world.service.broadcast_event("dealWon", {}),
         world.service.relay_message("c1", "hi"),
@@ -412,79 +392,87 @@ async def test_what_cannot_be_recorded_is_seen_by_nobody() -> None:
 
 
 async def test_nobody_sees_an_event_before_it_is_recorded() -> None:
-    log = HeldEventLog()
-    world = make_service(log=log)
-    world.connect("c1", "c2")
+    world = await make_world()
+    await world.connect("c1", "c2")
+    world.store.hold()
     sending = asyncio.ensure_future(world.service.relay_message("c1", "hi"))
-    await log.asked.wait()
+    await world.store.asked.wait()
     assert (world.received("c1"), world.received("c2")) == ([], [])
-    log.let.set()
+    world.store.let()
     await sending
     assert world.transport.events_of("c2") == ["messageBroadcast"]
     assert world.transport.events_of("c1") == ["messageReceived"]
 
 
 async def test_a_sender_that_is_gone_meanwhile_takes_nothing_from_the_others() -> None:
-    log = HeldEventLog()
-    world = make_service(log=log)
-    world.connect("c1", "c2")
+    world = await make_world()
+    await world.connect("c1", "c2")
+    world.store.hold()
     sending = asyncio.ensure_future(world.service.relay_message("c1", "hi"))
-    await log.asked.wait()
-    world.transport.drop("c1")
-    world.service.client_disconnected("c1")
-    log.let.set()
+    await world.store.asked.wait()
+    world.cut("c1")
+    world.store.let()
     receipt = await sending
     assert receipt["recipients"] == 1
     assert world.transport.events_of("c2") == ["clientLeft", "messageBroadcast"]
 
 
 @pytest.mark.parametrize(
-    ("event", "target"),
+    ("event", "target", "addresses", "excluded"),
     [
-        ("dealWon", Target.all()),
-        ("notification", Target.room("sales")),
-        ("chatMessage", Target.client("c1")),
-        ("chatMessage", Target.user("u1")),
+        ("dealWon", Target.all(), ("",), ()),
+        ("dealWon", Target.all(excluded=frozenset({"c9"})), ("",), ("c9",)),
+        ("notification", Target.room("sales"), ("sales",), ()),
+        ("chatMessage", Target.client("c1"), ("c1",), ()),
+        ("chatMessage", Target.user("u1"), ("user:u1",), ()),
+        (
+            "dealWon",
+            Target(rooms=("sales", "a"), users=("u1",), clients=("c1",)),
+            ("sales", "a", "user:u1", "c1"),
+            (),
+        ),
     ],
 )
-async def test_what_is_recorded_is_what_is_delivered(event: str, target: Target) -> None:
-    log = RecordingEventLog()
-    world = make_service(log=log)
-    world.connect("c1", user_id="u1")
-    world.transport.enter_room("c1", "sales")
+async def test_what_is_recorded_is_what_is_delivered(
+    event: str, target: Target, addresses: tuple[str, ...], excluded: tuple[str, ...]
+) -> None:
+    world = await make_world()
+    await world.connect("c1", user_id="u1")
+    await world.service.join_room("c1", "sales")
+    world.transport.forget()
     bodies: dict[str, dict[str, Any]] = {
         "dealWon": {},
         "notification": NOTIFICATION,
         "chatMessage": CHAT,
     }
     receipt = await world.service.send(event, bodies[event], target)
-    [publication] = log.recorded
-    assert publication == Publication(
-        receipt.id, event, bodies[event] | {"timestamp": TS}, target, NOW
-    )
-    assert world.received("c1") == [(event, publication.payload)]
+    [stored] = world.store.events
+    assert (stored.number, stored.id, stored.event) == (1, receipt.id, event)
+    assert (stored.addresses, stored.excluded) == (addresses, excluded)
+    assert (stored.published_at, stored.expires_at) == (NOW_MS, None)
+    payload = bodies[event] | {"timestamp": TS}
+    assert strict_json.loads(stored.payload) == payload
+    assert world.received("c1") == [(event, payload)]
+    assert world.transport.connections["c1"].offsets == [world.offset(1)]
 
 
 async def test_messages_between_clients_are_recorded_with_whom_they_are_for() -> None:
-    log = RecordingEventLog()
-    world = make_service(log=log)
-    world.connect("c1")
+    world = await make_world()
+    await world.connect("c1")
     await world.service.relay_message("c1", "hi")
     await world.service.relay_room_message("c1", "sales", "hi")
-    assert [publication.target for publication in log.recorded] == [
-        Target.all(excluded=frozenset({"c1"})),
-        Target.room("sales"),
-    ]
+    recorded = [(stored.addresses, stored.excluded) for stored in world.store.events]
+    assert recorded == [(("",), ("c1",)), (("sales",), ())]
 
 
-async def test_joins_and_leaves_are_not_recorded() -> None:
-    log = RecordingEventLog()
-    world = make_service(log=log)
-    world.connect("c1")
+async def test_what_only_one_client_is_told_is_no_event_of_the_log() -> None:
+    world = await make_world()
+    await world.connect("c1", "c2")
     await world.service.join_room("c1", "sales")
     await world.service.leave_room("c1", "sales")
-    world.service.client_disconnected("c1")
-    assert log.recorded == []
+    world.cut("c1")
+    await world.journal.settled()
+    assert world.store.events == []
 
 
 # Asking
@@ -498,12 +486,26 @@ async def test_the_status_says_how_many_are_connected(world: FakeWorld) -> None:
     }
 
 
+async def test_the_status_says_when_nothing_can_be_recorded(world: FakeWorld) -> None:
+    world.store.problem = StoreUnavailable("The disk is full.")
+    with pytest.raises(StoreUnavailable):
+        await world.service.broadcast_event("dealWon", {})
+    assert world.service.status()["status"] == "degraded"
+    assert world.service.failing_parts() == ["store"]
+    attempts = world.store.attempts
+    with pytest.raises(StoreUnavailable) as caught:
+        await world.service.broadcast_event("dealWon", {})
+    assert (caught.value.code, caught.value.http_status) == ("store_unavailable", 503)
+    assert caught.value.headers == {"Retry-After": "1"}
+    assert world.store.attempts == attempts
+
+
 async def test_the_clients_are_described_in_the_order_of_connecting() -> None:
-    world = make_service()
-    world.connect("c2")
-    world.transport.connect("c1")
+    world = await make_world()
+    await world.connect("c2")
     client = a_client("c1", user_agent="curl/8", user_id="u1")
-    world.service.client_connected(client)
+    caller = FakeCaller(world.transport)
+    await world.service.connect(client, Arrival("/", caller.welcome))
     await world.service.join_room("c2", "sales")
     assert world.service.clients() == [
         {
@@ -547,6 +549,69 @@ async def test_the_status_of_a_client_says_whether_it_is_connected(
     }
 
 
+async def test_the_history_of_a_room_comes_in_pages_oldest_first(world: FakeWorld) -> None:
+    for number in range(1, 4):
+        await world.service.send_event_to_room("sales", "dealWon", {"n": number})
+        await world.service.send_event_to_room("other", "dealWon", {"n": -number})
+    first = await world.service.history("sales", limit=2)
+    assert first == {
+        "room": "sales",
+        "events": [
+            {
+                "offset": str(world.offset(number)),
+                "id": world.store.events[number - 1].id,
+                "event": "dealWon",
+                "data": {"n": n, "timestamp": TS},
+                "timestamp": TS,
+            }
+            for number, n in ((1, 1), (3, 2))
+        ],
+        "more": True,
+    }
+    second = await world.service.history("sales", after=first["events"][-1]["offset"], limit=2)
+    assert ([event["data"]["n"] for event in second["events"]], second["more"]) == ([3], False)
+
+
+async def test_a_page_of_history_says_when_something_after_its_begin_is_gone(
+    world: FakeWorld,
+) -> None:
+    for _ in range(3):
+        await world.service.send_event_to_room("sales", "dealWon", {})
+    await world.journal.trim(Bounds(max_events=1, max_bytes=0, max_age_seconds=0), NOW_MS)
+    page = await world.service.history("sales", after=str(world.offset(1)))
+    assert (len(page["events"]), page["complete"]) == (1, False)
+    page = await world.service.history("sales", after=str(world.offset(2)))
+    assert (len(page["events"]), "complete" in page) == (1, False)
+
+
+@pytest.mark.parametrize("after", ["", "nonsense", "another-1"])
+async def test_history_after_what_is_no_offset_of_this_log_is_refused(
+    world: FakeWorld, after: str
+) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        await world.service.history("sales", after=after)
+    assert caught.value.fields == {"after": ["Is not an offset of this log."]}
+
+
+async def test_the_history_of_the_servers_rooms_is_forbidden_to_clients(world: FakeWorld) -> None:
+    for room in ("user:u1", "c2"):
+        with pytest.raises(Forbidden):
+            await world.service.read_room_history("c1", room)
+    assert (await world.service.read_room_history("c1", "sales"))["events"] == []
+
+
+async def test_a_deleted_history_is_gone(world: FakeWorld) -> None:
+    await world.service.send_event_to_room("sales", "dealWon", {})
+    assert await world.service.delete_history("sales") == {"room": "sales", "deleted": 1}
+    assert (await world.service.history("sales"))["events"] == []
+
+
+async def test_the_position_of_a_room_is_where_the_log_is(world: FakeWorld) -> None:
+    assert world.service.position("sales") == {"room": "sales", "offset": str(world.offset(0))}
+    await world.service.broadcast_event("dealWon", {})
+    assert world.service.position("sales") == {"room": "sales", "offset": str(world.offset(1))}
+
+
 # Life
 
 
@@ -561,21 +626,20 @@ async def test_a_service_takes_up_work_until_it_drains(world: FakeWorld) -> None
 
 
 async def test_a_draining_service_refuses_what_is_sent_and_stores_nothing() -> None:
-    log = RecordingEventLog()
-    world = make_service(log=log)
-    world.connect("c1")
+    world = await make_world()
+    await world.connect("c1")
     world.service.drain(10)
     with pytest.raises(Draining) as caught:
         await world.service.broadcast_event("dealWon", {})
     assert (caught.value.code, caught.value.http_status) == ("draining", 503)
     assert caught.value.headers == {"Retry-After": "1"}
-    assert log.recorded == []
+    assert world.store.events == []
     assert world.transport.events_of("c1") == ["serverShutdown"]
 
 
 async def test_clients_are_told_when_to_come_back_spread_over_the_time() -> None:
-    world = make_service()
-    world.connect(*(f"c{number}" for number in range(100)))
+    world = await make_world()
+    await world.connect(*(f"c{number}" for number in range(100)))
     world.service.drain(2)
     told = [payload for number in range(100) for _, payload in world.received(f"c{number}")]
     assert all(sorted(payload) == ["reconnectInMs", "timestamp"] for payload in told)
@@ -609,5 +673,5 @@ async def test_what_is_published_and_delivered_is_counted_by_names_of_the_table_
 
 async def test_the_number_of_clients_is_a_metric(world: FakeWorld) -> None:
     assert world.count("gtower_clients") == 3
-    world.service.client_disconnected("c1")
+    world.cut("c1")
     assert world.count("gtower_clients") == 2

@@ -413,21 +413,6 @@ def test_tokens_are_not_required_without_a_key_to_check_them() -> None:
             "rediss://:pw@localhost:6379/0",
             "several processes cannot be joined by this version: unset it",
         ),
-        (
-            "GTOWER_DATABASE_URL",
-            "sqlite:///var/gtower.db",
-            "this version stores events in memory only: unset it",
-        ),
-        (
-            "GTOWER_DATABASE_URL",
-            "postgresql://u:pw@localhost/gtower",
-            "this version stores events in memory only: unset it",
-        ),
-        (
-            "GTOWER_SYNCHRONOUS",
-            "full",
-            "this version stores events in memory only, which a power cut empties: unset it",
-        ),
     ],
 )
 def test_what_this_version_would_not_do_is_refused(name: str, value: str, sentence: str) -> None:

@@ -1,6 +1,7 @@
 // The stock socket.io-client under remote control, one JSON object per line in and out.
 //
-// In:   {"do": "connect", "url", "options"} · {"do": "emit", "arguments"} · {"do": "disconnect"}
+// In:   {"do": "connect", "url", "options"} · {"do": "emit", "arguments"} ·
+//       {"do": "disconnect" | "connectAgain"} ·
 //       {"do": "ask", "number", "arguments"}, answered by {"what": "answer", "number", "arguments"}
 // Out:  {"what": "open" | "upgrade" | "connect" | "connect_error" | "event" | "disconnect" |
 //       "reconnect", …}
@@ -47,6 +48,9 @@ const commands = {
   },
   disconnect() {
     socket.disconnect();
+  },
+  connectAgain() {
+    socket.connect();
   },
 };
 

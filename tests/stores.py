@@ -1,0 +1,95 @@
+"""What tests of stores record, and how they read it again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gtower_realtime.ports import Store
+from gtower_realtime.records import (
+    Bounds,
+    Change,
+    EventAppended,
+    GivenAnswer,
+    Snapshot,
+    StoredEvent,
+    StoredSession,
+)
+from gtower_realtime.store.sql.postgresql import PostgresqlDatabase
+from gtower_realtime.store.sql.sqlite import SqliteDatabase
+from gtower_realtime.store.sql.store import SqlStore
+
+NOW = 1_795_436_898_953
+PLENTY = 1_000_000
+NO_BOUNDS = Bounds(max_events=0, max_bytes=0, max_age_seconds=0)
+
+
+class Place:
+    """Where stores of one kind keep things: what one leaves there the next one finds."""
+
+    def __init__(self, make_store: Callable[[], Store]) -> None:
+        self._make_store = make_store
+        self.store = make_store()
+
+    async def open(self, *, recent_events: int = PLENTY, recent_bytes: int = PLENTY) -> Snapshot:
+        return await self.store.open(recent_events=recent_events, recent_bytes=recent_bytes)
+
+    async def reopen(self, **limits: int) -> Snapshot:
+        """Close the store and open another one in the same place."""
+        await self.store.close()
+        self.store = self._make_store()
+        return await self.open(**limits)
+
+
+def an_event(number: int, *addresses: str, **details: Any) -> StoredEvent:
+    """Return an event for ``addresses``, or for the room `sales`."""
+    values: dict[str, Any] = {
+        "number": number,
+        "id": f"e{number}",
+        "event": "notification",
+        "payload": f'{{"n":{number}}}',
+        "addresses": addresses or ("sales",),
+        "excluded": (),
+        "published_at": NOW,
+    }
+    return StoredEvent(**(values | details))
+
+
+def appended(*events: StoredEvent) -> list[Change]:
+    """Return what appends ``events``."""
+    return [EventAppended(event) for event in events]
+
+
+def some_events(*numbers: int) -> list[Change]:
+    """Return what appends events for the room `sales`."""
+    return appended(*(an_event(number) for number in numbers))
+
+
+def a_session(client_id: str = "c1", **details: Any) -> StoredSession:
+    """Return a session that has just been opened."""
+    values: dict[str, Any] = {
+        "client_id": client_id,
+        "pid": f"secret-{client_id}",
+        "namespace": "/",
+        "user_id": None,
+        "opened_at_number": 0,
+    }
+    return StoredSession(**(values | details))
+
+
+def an_answer(key: str = "k1", **details: Any) -> GivenAnswer:
+    """Return an answer that expires right after :data:`NOW`."""
+    values: dict[str, Any] = {"fingerprint": "f", "answer": "{}", "expires_at": NOW + 1}
+    return GivenAnswer(**({"key": key} | values | details))
+
+
+async def numbers_for(store: Store, *addresses: str) -> list[int]:
+    """Return the numbers of all events for ``addresses``, or for the room `sales`."""
+    events = await store.events_for(addresses or ("sales",), after=0, until=PLENTY, limit=PLENTY)
+    return [event.number for event in events]
+
+
+def sql_store(location: str, **options: Any) -> SqlStore:
+    """Return a store in a PostgreSQL database or, when it is no URL, in an SQLite file."""
+    if location.startswith("postgresql:"):
+        return SqlStore(PostgresqlDatabase(location), **options)
+    return SqlStore(SqliteDatabase(Path(location)), **options)
