@@ -28,7 +28,7 @@ from gtower_realtime.sessions import Sessions
 from gtower_realtime.settings import Settings
 from gtower_realtime.store import open_store
 from gtower_realtime.timestamps import SystemClock, milliseconds
-from handlers import operations, pages, reads, rooms, triggers
+from handlers import operations, pages, publish, reads, rooms, triggers
 from handlers.base import BaseHandler, HttpContext
 
 logger = structlog.get_logger(__name__)
@@ -159,6 +159,7 @@ class Application:
         )
         routes = (
             *triggers.routes(),
+            *publish.routes(),
             *reads.routes(),
             *rooms.routes(),
             *operations.routes(),

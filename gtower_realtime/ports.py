@@ -31,6 +31,16 @@ class Target:
     everyone: bool = False
     excluded: frozenset[str] = frozenset()
 
+    @property
+    def is_one_client(self) -> bool:
+        """Whether it is one client and nobody else."""
+        return len(self.clients) == 1 and not (self.rooms or self.users or self.everyone)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is nobody at all."""
+        return not (self.rooms or self.users or self.clients or self.everyone)
+
     @classmethod
     def room(cls, name: str) -> "Target":
         """Everyone who is in the room."""

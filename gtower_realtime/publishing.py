@@ -42,6 +42,22 @@ class Receipt:
         return shape
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How an event is sent, besides to whom.
+
+    ``event_id`` is the sender's own id of it. Nobody gets it by recovery or history after
+    ``ttl_seconds``. A volatile event is not recorded: it reaches who is there, unless too slow.
+    """
+
+    event_id: str | None = None
+    ttl_seconds: float | None = None
+    is_volatile: bool = False
+
+
+AS_USUAL = Delivery()
+
+
 class Publisher:
     """Publishes events: stored ones in the order of the log, the others at once."""
 
@@ -67,6 +83,7 @@ class Publisher:
         target: Target,
         then: Callable[[Receipt], None] | None = None,
         also: Callable[[StoredEvent], Sequence[Change]] | None = None,
+        delivery: Delivery = AS_USUAL,
     ) -> "asyncio.Future[Receipt]":
         """Record an event and deliver it; the future has the receipt when both are done.
 
@@ -79,10 +96,13 @@ class Publisher:
             ValueError: the payload cannot be said in JSON.
         """
         body = strict_json.dumps(payload)
-        event_id = secrets.token_urlsafe(12)
-        if not server_event(event).stored:
-            return self._deliver_at_once(event_id, event, body, target)
+        event_id = delivery.event_id or secrets.token_urlsafe(12)
+        if delivery.is_volatile or not server_event(event).stored:
+            return self._deliver_at_once(event_id, event, body, target, delivery.is_volatile)
         published_at = milliseconds(self._clock.now())
+        expires_at = None
+        if delivery.ttl_seconds is not None:
+            expires_at = published_at + round(delivery.ttl_seconds * 1000)
 
         def make(number: int) -> StoredEvent:
             return StoredEvent(
@@ -93,10 +113,12 @@ class Publisher:
                 addresses=addresses(target),
                 excluded=tuple(target.excluded),
                 published_at=published_at,
+                expires_at=expires_at,
             )
 
         def deliver(stored: StoredEvent) -> Receipt:
-            receipt = self._deliver(event_id, event, body, target, stored.number)
+            offset = self._journal.offset(stored.number)
+            receipt = self._deliver(event_id, event, body, target, offset=offset)
             if then is not None:
                 then(receipt)
             return receipt
@@ -108,17 +130,25 @@ class Publisher:
         self._transport.deliver(event, strict_json.dumps(payload), target, droppable=True)
 
     def _deliver_at_once(
-        self, event_id: str, event: str, body: str, target: Target
+        self, event_id: str, event: str, body: str, target: Target, is_volatile: bool
     ) -> "asyncio.Future[Receipt]":
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        future.set_result(self._deliver(event_id, event, body, target, None))
+        future.set_result(self._deliver(event_id, event, body, target, droppable=is_volatile))
         return future
 
     def _deliver(
-        self, event_id: str, event: str, body: str, target: Target, number: int | None
+        self,
+        event_id: str,
+        event: str,
+        body: str,
+        target: Target,
+        *,
+        offset: Offset | None = None,
+        droppable: bool = False,
     ) -> Receipt:
-        offset = None if number is None else self._journal.offset(number)
-        recipients = self._transport.deliver(event, body, target, offset=offset)
+        recipients = self._transport.deliver(
+            event, body, target, offset=offset, droppable=droppable
+        )
         pending = 0 if offset is None else self._sessions.count_away(target)
         self._metrics.events_published.labels(event if event in SERVER_EVENTS else "custom").inc()
         self._metrics.deliveries.inc(recipients)

@@ -28,6 +28,9 @@ _MAX_KEY_LENGTH = 128
 
 MAX_OFFSET_LENGTH = 100
 MAX_PAGE = 300
+MAX_EVENT_ID = 128
+MAX_TARGETS = 10_000
+MAX_TTL_SECONDS = 10 * 365 * 24 * 3600
 _MAX_BODY_FIELDS = 100
 _MAX_SHOWN_FIELDS = 20
 
@@ -104,6 +107,15 @@ class Name(fields.String):
         if problem is not None:
             raise ValidationError(f"A name {problem}.")
         return name
+
+
+class Names(fields.List[str]):
+    """A list of names; null is an empty one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            Name(), allow_none=True, validate=validate.Length(max=MAX_TARGETS), **options
+        )
 
 
 class Timestamp(fields.Field[str]):
@@ -200,6 +212,23 @@ class WhatsAppStatusSchema(ClosedSchema):
 
     status = Text(required=True)
     metadata = Metadata()
+
+
+class PublishSchema(ClosedSchema):
+    """The body of a publish request: an event, to whom, and how."""
+
+    event = Text(required=True)
+    data = Json(load_default=dict)
+    rooms = Names()
+    users = Names()
+    clients = Names()
+    everyone = fields.Boolean(truthy={True}, falsy={False}, data_key="all", allow_none=True)
+    excluded = Names(data_key="except")
+    is_volatile = fields.Boolean(truthy={True}, falsy={False}, data_key="volatile", allow_none=True)
+    ttl_seconds = fields.Float(
+        data_key="ttl", allow_none=True, validate=validate.Range(0, MAX_TTL_SECONDS)
+    )
+    event_id = Name(longest=MAX_EVENT_ID, data_key="id", allow_none=True)
 
 
 class ArgumentSchema(Schema):

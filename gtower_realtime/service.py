@@ -7,7 +7,7 @@ docs/embedding.md.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from gtower_realtime import strict_json
@@ -28,7 +28,7 @@ from gtower_realtime.membership import Rooms
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import WHATSAPP_GENERAL_ROOM, whatsapp_customer_room
 from gtower_realtime.ports import Clock, Offset, Target, Transport
-from gtower_realtime.publishing import Publisher, Receipt
+from gtower_realtime.publishing import AS_USUAL, Delivery, Publisher, Receipt
 from gtower_realtime.records import StoredEvent, StoredSession
 from gtower_realtime.schemas import WHOLE
 from gtower_realtime.sessions import Sessions
@@ -259,10 +259,17 @@ class RealtimeService:
 
     # Sending: what back-ends and code in the same process use
 
-    async def send(self, event: str, body: Mapping[str, Any], target: Target) -> Receipt:
+    async def send(
+        self,
+        event: str,
+        body: Mapping[str, Any],
+        target: Target,
+        delivery: Delivery = AS_USUAL,
+    ) -> Receipt:
         """Publish an event of a back-end; return its receipt once it is recorded and handed over.
 
-        ``body`` is checked by the event's schema, if it has one, and timestamped.
+        ``body`` is checked by the event's schema, if it has one, and timestamped. A volatile one
+        is not recorded, and goes out even while the store fails.
 
         Raises:
             ReservedEvent: only the server, or Socket.IO itself, says ``event``.
@@ -271,7 +278,7 @@ class RealtimeService:
             Draining: the server is going down. Nothing is stored.
             StoreUnavailable: it could not be recorded, and nobody has seen it.
         """
-        return await self._send(event, body, target, None)
+        return await self._send(event, body, target, delivery, None)
 
     async def send_once(
         self,
@@ -281,6 +288,7 @@ class RealtimeService:
         event: str,
         body: Mapping[str, Any],
         target: Target,
+        delivery: Delivery = AS_USUAL,
     ) -> tuple[dict[str, Any], bool]:
         """Do what :meth:`send` does, unless the same keyed request was answered before.
 
@@ -288,21 +296,37 @@ class RealtimeService:
         Raises as :meth:`send` and `OnceOnly.run` do.
         """
         return await self._once_only.run(
-            scope, request_body, lambda also: self._send(event, body, target, also), shape
+            scope,
+            request_body,
+            lambda also: self._send(event, body, target, delivery, also),
+            shape,
         )
 
+    def unknown_clients(self, client_ids: Iterable[str]) -> list[str]:
+        """Return those that are neither connected nor able to come back."""
+        return [
+            client_id
+            for client_id in client_ids
+            if client_id not in self._clients and self._sessions.of_client(client_id) is None
+        ]
+
     def _send(
-        self, event: str, body: Mapping[str, Any], target: Target, also: Also | None
+        self,
+        event: str,
+        body: Mapping[str, Any],
+        target: Target,
+        delivery: Delivery,
+        also: Also | None,
     ) -> "asyncio.Future[Receipt]":
         refusal = self.refusal_of_new_work()
-        if refusal is not None:
+        needs_store = isinstance(refusal, StoreUnavailable)
+        if refusal is not None and not (needs_store and delivery.is_volatile):
             raise refusal
         check_publishable(event)
         payload = build_payload(event, body, self._clock.now())
-        for client_id in target.clients:
-            if client_id not in self._clients and self._sessions.of_client(client_id) is None:
-                raise UnknownClient(f"Client {client_id} is not connected.")
-        return self._publisher.publish(event, payload, target, also=also)
+        if target.is_one_client and self.unknown_clients(target.clients):
+            raise UnknownClient(f"Client {target.clients[0]} is not connected.")
+        return self._publisher.publish(event, payload, target, also=also, delivery=delivery)
 
     async def notify_client(self, client_id: str, notification: Mapping[str, Any]) -> Receipt:
         """Send `notification` to one client. Raises as :meth:`send` does."""

@@ -12,8 +12,9 @@ from typing import Any
 from gtower_realtime.identity import check_may_address
 from gtower_realtime.names import MAX_EVENT_NAME, MAX_ROOM_NAME
 from gtower_realtime.ports import Target
-from handlers.base import ApiHandler, HttpContext
+from handlers.base import HttpContext
 from handlers.routes import Route
+from handlers.sending import Sending, SendingHandler
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,8 @@ _TARGETS: dict[str, Callable[[str], Target]] = {
 }
 
 
-class TriggerHandler(ApiHandler):
+class TriggerHandler(SendingHandler):
     """Sends the event of its row to whom the path names."""
-
-    scope = "publish"
 
     def initialize(self, context: HttpContext, route: str, **row: Any) -> None:
         """Take the row, ``trigger``, besides what all handlers take."""
@@ -103,26 +102,7 @@ class TriggerHandler(ApiHandler):
         )
         check_may_address(self.api_key, target)
         message = self._trigger.message.format(*names.values())
-        await self._send(event, target, message)
-
-    async def _send(self, event: str, target: Target, message: str) -> None:
-        def shape(receipt: dict[str, Any]) -> dict[str, Any]:
-            return {"success": True, "message": message, **receipt}
-
-        body = self.json_object()
-        key = self.request.headers.get("Idempotency-Key")
-        if key is None:
-            receipt = await self.context.service.send(event, body, target)
-            self.reply(201, shape(receipt.as_dict()))
-            return
-        caller = "" if self.api_key is None else self.api_key.name
-        scope = (caller, "POST", self.request.path.rstrip("/"), key)
-        answer, is_replayed = await self.context.service.send_once(
-            scope, self.body(), shape, event, body, target
-        )
-        if is_replayed:
-            self.set_header("Idempotency-Replayed", "true")
-        self.reply(201, answer)
+        await self.send(Sending(event, self.json_object(), target, message))
 
 
 def routes() -> list[Route]:

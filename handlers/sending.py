@@ -1,0 +1,52 @@
+"""What all requests that send an event share: the receipt as answer, and Idempotency-Key."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gtower_realtime.ports import Target
+from gtower_realtime.publishing import AS_USUAL, Delivery
+from handlers.base import ApiHandler
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What a request wants sent; ``details`` are added to the answer."""
+
+    event: str
+    body: Mapping[str, Any]
+    target: Target
+    message: str
+    delivery: Delivery = AS_USUAL
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SendingHandler(ApiHandler):
+    """A handler of requests that send an event."""
+
+    scope = "publish"
+
+    async def send(self, sending: Sending) -> None:
+        """Answer 201 with the receipt, the first one again to a key that was used before.
+
+        Raises as `RealtimeService.send` and `OnceOnly.run` do.
+        """
+
+        def shape(receipt: dict[str, Any]) -> dict[str, Any]:
+            return {"success": True, "message": sending.message, **receipt, **sending.details}
+
+        service = self.context.service
+        event, body, target = sending.event, sending.body, sending.target
+        key = self.request.headers.get("Idempotency-Key", sending.delivery.event_id)
+        if key is None:
+            receipt = await service.send(event, body, target, sending.delivery)
+            self.reply(201, shape(receipt.as_dict()))
+            return
+        caller = "" if self.api_key is None else self.api_key.name
+        scope = (caller, "POST", self.request.path.rstrip("/"), key)
+        answer, is_replayed = await service.send_once(
+            scope, self.body(), shape, event, body, target, sending.delivery
+        )
+        if is_replayed:
+            self.set_header("Idempotency-Replayed", "true")
+        self.reply(201, answer)
