@@ -81,3 +81,38 @@ async def test_a_client_whose_old_connection_still_looks_alive_takes_it_over(
     assert client.ticks == list(range(9))
     assert client.connects[1]["recovered"] is True
     assert client.connects[1]["connected"] == client.connects[0]["connected"]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("transports", TRANSPORTS)
+async def test_a_line_that_stalls_for_longer_than_a_ping_loses_nothing(
+    application: Application, proxy: TcpProxy, node: str, transports: str
+) -> None:
+    client = await ReturningClient.start(node, f"http://127.0.0.1:{proxy.port}", ROOM, transports)
+    await publish(application, range(3))
+    await client.until(lambda: len(client.ticks) == 3)
+    proxy.stall()
+    await publish(application, range(3, 6))
+    await client.until(lambda: client.disconnects == 1)
+    proxy.resume()
+    await client.until(lambda: len(client.connects) == 2)
+    await publish(application, range(6, 9))
+    await client.until(lambda: len(client.ticks) >= 9)
+    await client.stop()
+    assert client.ticks == list(range(9))
+    assert client.connects[1]["recovered"] is True
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("transports", TRANSPORTS)
+async def test_over_a_line_that_trickles_everything_comes_in_order(
+    application: Application, proxy: TcpProxy, node: str, transports: str
+) -> None:
+    proxy.bytes_per_turn = 7
+    client = await ReturningClient.start(node, f"http://127.0.0.1:{proxy.port}", ROOM, transports)
+    await publish(application, range(40))
+    await client.is_cut_off(proxy)
+    await publish(application, range(40, 80))
+    await client.until(lambda: len(client.ticks) >= 80)
+    await client.stop()
+    assert client.ticks == list(range(80))
