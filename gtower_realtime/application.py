@@ -14,6 +14,7 @@ from gtower_realtime.engineio.server import EngineIOConfig
 from gtower_realtime.engineio.session import SessionLimits
 from gtower_realtime.errors import RealtimeError, StoreUnavailable
 from gtower_realtime.gateway.client_events import ClientEvents
+from gtower_realtime.gateway.pace import Pace
 from gtower_realtime.gateway.server import SocketIOServer
 from gtower_realtime.gateway.transport import SocketIOTransport
 from gtower_realtime.identity import ApiKeys
@@ -39,6 +40,9 @@ _SOCKET_IO_PATH = "/socket.io/"
 _RECENT_EVENTS = 100_000
 _RECENT_BYTES = 64 * 1024 * 1024
 
+_TOO_MANY_REQUESTS = 4101
+_FLOOD_PENALTY_SECONDS = 5.0
+
 _EXPIRE_SECONDS = 1.0
 _TRIM_SECONDS = 30.0
 
@@ -54,6 +58,11 @@ class Application:
         self.metrics = Metrics()
         self.clients = ClientRegistry()
         self.origins = OriginPolicy(settings.cors_origin)
+        self.connection_limits = ConnectionLimits(
+            settings.max_connections,
+            settings.max_connections_per_address,
+            settings.rate_connects,
+        )
         self.socketio = SocketIOServer(
             self._engineio_config(),
             namespaces=settings.namespaces,
@@ -77,7 +86,22 @@ class Application:
             max_rooms_per_client=settings.max_rooms_per_client,
             announces_clients=settings.announce_clients,
         )
-        ClientEvents(self.service, self.transport, self.clock, self.metrics).bind(self.socketio)
+        pace = Pace(
+            {
+                "events": settings.rate_events,
+                "broadcasts": settings.rate_broadcasts,
+                "joins": settings.rate_joins,
+            },
+            self.clock.monotonic,
+            self._stop_flood,
+        )
+        ClientEvents(
+            service=self.service,
+            transport=self.transport,
+            pace=pace,
+            clock=self.clock,
+            metrics=self.metrics,
+        ).bind(self.socketio)
         self._housekeeping: list[asyncio.Task[None]] = []
         self.tornado_application = self._tornado_application()
 
@@ -121,6 +145,13 @@ class Application:
         )
         await self.journal.trim(bounds, milliseconds(self.clock.now()))
 
+    def _stop_flood(self, client_id: str) -> None:
+        client = self.clients.get(client_id)
+        if client is not None:
+            now = self.clock.monotonic()
+            self.connection_limits.penalise(client.address, _FLOOD_PENALTY_SECONDS, now)
+            self.transport.disconnect(client_id, _TOO_MANY_REQUESTS, "too many requests")
+
     def _engineio_config(self) -> EngineIOConfig:
         settings = self.settings
         return EngineIOConfig(
@@ -131,11 +162,7 @@ class Application:
                 max_message_bytes=settings.max_message_bytes,
                 max_client_buffer_bytes=settings.max_client_buffer_bytes,
             ),
-            connection_limits=ConnectionLimits(
-                settings.max_connections,
-                settings.max_connections_per_address,
-                settings.rate_connects,
-            ),
+            connection_limits=self.connection_limits,
             origins=self.origins,
             proxies=TrustedProxies(settings.trusted_proxies),
             metrics=self.metrics,

@@ -295,6 +295,7 @@ async def test_a_room_that_was_named_like_a_future_id_takes_nothing_from_its_own
 # Row 13: floods
 
 
+@pytest.mark.parametrize("environ", [{"GTOWER_RATE_EVENTS": "0", "GTOWER_RATE_JOINS": "0"}])
 async def test_a_flood_of_one_client_is_answered_in_order_and_lets_others_through(
     base_url: str,
 ) -> None:

@@ -11,7 +11,7 @@ the schema read from the argument, it returns what the acknowledgement adds to `
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 from marshmallow import Schema
 
@@ -32,12 +32,16 @@ _SHOWN_NAME = 64
 
 @dataclass(frozen=True, slots=True)
 class ClientEvent:
-    """One row. Without a ``schema`` the event takes no argument and ignores what is sent."""
+    """One row. Without a ``schema`` the event takes no argument and ignores what is sent.
+
+    ``rate`` is the rate it falls under besides that of all events.
+    """
 
     name: str
     method: str
     doc: str
     schema: Schema | None = None
+    rate: Literal["broadcasts", "joins"] | None = None
 
     def read(self, arguments: list[Any]) -> dict[str, Any]:
         """Return the keyword arguments for :attr:`method`; only the first argument counts.
@@ -54,25 +58,36 @@ class ClientEvent:
 
 
 _ROWS = (
-    ClientEvent("message", "relay_message", "say something to all others", MessageArgument()),
-    ClientEvent("joinRoom", "join_room", "join a room", JoinArgument()),
-    ClientEvent("leaveRoom", "leave_room", "leave a room", RoomArgument()),
+    ClientEvent(
+        "message", "relay_message", "say something to all others", MessageArgument(), "broadcasts"
+    ),
+    ClientEvent("joinRoom", "join_room", "join a room", JoinArgument(), "joins"),
+    ClientEvent("leaveRoom", "leave_room", "leave a room", RoomArgument(), "joins"),
     ClientEvent(
         "roomMessage", "relay_room_message", "say something to a room", RoomMessageArgument()
     ),
-    ClientEvent("joinWhatsAppGeneral", "join_whatsapp_general", "see all WhatsApp traffic"),
-    ClientEvent("joinWhatsAppRoom", "join_whatsapp_general", "alias of `joinWhatsAppGeneral`"),
+    ClientEvent(
+        "joinWhatsAppGeneral", "join_whatsapp_general", "see all WhatsApp traffic", rate="joins"
+    ),
+    ClientEvent(
+        "joinWhatsAppRoom",
+        "join_whatsapp_general",
+        "alias of `joinWhatsAppGeneral`",
+        rate="joins",
+    ),
     ClientEvent(
         "joinWhatsAppCustomer",
         "join_whatsapp_customer",
         "follow one customer",
         CustomerArgument(),
+        "joins",
     ),
     ClientEvent(
         "leaveWhatsAppCustomer",
         "leave_whatsapp_customer",
         "stop following a customer",
         CustomerArgument(),
+        "joins",
     ),
     ClientEvent("history", "read_room_history", "read what a room has had", HistoryArgument()),
 )

@@ -10,6 +10,7 @@ from gtower_realtime.connections import Arrival
 from gtower_realtime.errors import Overloaded, RealtimeError, StoreUnavailable
 from gtower_realtime.events.client import client_event
 from gtower_realtime.futures import mapped
+from gtower_realtime.gateway.pace import Pace
 from gtower_realtime.gateway.server import PendingConnection, SocketIOServer
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import MAX_EVENT_NAME
@@ -30,10 +31,17 @@ class ClientEvents:
     """Takes up what clients of all namespaces say and has the service do it."""
 
     def __init__(
-        self, service: RealtimeService, transport: Transport, clock: Clock, metrics: Metrics
+        self,
+        *,
+        service: RealtimeService,
+        transport: Transport,
+        pace: Pace,
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._service = service
         self._transport = transport
+        self._pace = pace
         self._clock = clock
         self._metrics = metrics
 
@@ -79,6 +87,7 @@ class ClientEvents:
             pending.session.close(_TRY_AGAIN, "store unavailable, try again")
 
     def _departed(self, client_id: str, may_return: bool, confirmed: int) -> None:
+        self._pace.forget(client_id)
         logger.debug("disconnect", client_id=client_id, may_return=may_return)
         self._service.client_has_everything(client_id, confirmed)
         self._service.client_disconnected(client_id, may_return=may_return)
@@ -86,7 +95,10 @@ class ClientEvents:
     async def _said(
         self, event: str, client_id: str, *arguments: Any
     ) -> "asyncio.Future[dict[str, Any]] | dict[str, Any]":
+        await self._pace.keep(client_id, "events")
         row = client_event(event)
+        if row.rate is not None:
+            await self._pace.keep(client_id, row.rate)
         self._metrics.events_received.labels(row.name).inc()
         logger.debug("event", client_id=client_id, client_event=row.name)
         method = getattr(self._service, row.method)

@@ -1,0 +1,69 @@
+"""How fast one client may go: what is over its rate waits, and with it everything it sends next.
+
+While an event waits the transport stops reading, so a flood stays in the kernel of the one who
+sends it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from gtower_realtime.errors import RateLimited
+from gtower_realtime.limits import Rate, TokenBucket
+
+MAX_SECONDS_OVER = 10.0
+"""A client that is over its rate for as long, without a break, is a flood."""
+
+
+class Pace:
+    """The token buckets of each client, by the name of the rate; an unlimited rate has none.
+
+    ``on_flood`` is called with the id of a client that does not stop.
+    """
+
+    def __init__(
+        self,
+        rates: Mapping[str, Rate],
+        clock: Callable[[], float],
+        on_flood: Callable[[str], None],
+    ) -> None:
+        self._rates = {name: rate for name, rate in rates.items() if not rate.is_unlimited}
+        self._clock = clock
+        self._on_flood = on_flood
+        self._buckets: dict[str, dict[str, TokenBucket]] = {}
+        self._over_since: dict[tuple[str, str], float] = {}
+
+    async def keep(self, client_id: str, name: str) -> None:
+        """Return when the client may go on under a rate.
+
+        Raises:
+            RateLimited: it was over its rate for too long; `on_flood` has been called.
+        """
+        if not self._rates:
+            return
+        buckets = self._buckets.get(client_id)
+        if buckets is None:
+            buckets = {name: TokenBucket(rate) for name, rate in self._rates.items()}
+            self._buckets[client_id] = buckets
+        bucket = buckets.get(name)
+        if bucket is None:
+            return
+        has_waited = False
+        while (wait := bucket.take(self._clock())) > 0:
+            has_waited = True
+            self._check_flood(client_id, name)
+            await asyncio.sleep(wait)
+        if not has_waited:
+            self._over_since.pop((client_id, name), None)
+
+    def forget(self, client_id: str) -> None:
+        """Drop what is kept of a client that is gone."""
+        self._buckets.pop(client_id, None)
+        for name in self._rates:
+            self._over_since.pop((client_id, name), None)
+
+    def _check_flood(self, client_id: str, name: str) -> None:
+        now = self._clock()
+        since = self._over_since.setdefault((client_id, name), now)
+        if now - since >= MAX_SECONDS_OVER:
+            self._on_flood(client_id)
+            raise RateLimited("You send too much; slow down.")
