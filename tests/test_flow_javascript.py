@@ -528,6 +528,7 @@ async def websocket_gate(port: int) -> AsyncIterator[tuple[str, asyncio.Event]]:
         await asyncio.gather(*tasks)
 
 
+@pytest.mark.parametrize("environ", [{"GTOWER_RATE_EVENTS": "0", "GTOWER_RATE_BROADCASTS": "0"}])
 async def test_nothing_is_lost_or_reordered_while_the_transport_changes(
     node: str, base_url: str, http_port: int, application: Application
 ) -> None:
