@@ -37,6 +37,9 @@ class Metrics:
         self.handshakes_refused = self._counter(
             "handshakes_refused", "Handshakes refused, by reason", "reason"
         )
+        self.store_failing = self._gauge(
+            "store_failing", "1 while the event store does not take what is to be recorded"
+        )
         self.session_changes_lost = self._counter(
             "session_changes_lost", "Changes of sessions that could not be recorded"
         )

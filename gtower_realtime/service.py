@@ -93,6 +93,7 @@ class RealtimeService:
         self._once_only = OnceOnly(journal, clock)
         self._is_draining = False
         metrics.clients.set_function(lambda: len(clients))
+        metrics.store_failing.set_function(lambda: journal.is_failing)
 
     # Life
 

@@ -81,7 +81,9 @@ async def test_readiness_and_status_tell_of_it(store: FakeStore, ask: Ask) -> No
     assert (ready.code, json.loads(ready.body)["failing"]) == (503, ["store"])
     assert healthy.code == 200
     assert json.loads(status.body)["status"] == "degraded"
+    assert b"gtower_store_failing 1.0" in (await ask("/metrics")).body
     await works_again(store, ask)
+    assert b"gtower_store_failing 0.0" in (await ask("/metrics")).body
     assert json.loads((await ask("/websocket/status")).body)["status"] == "active"
 
 
