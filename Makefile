@@ -16,7 +16,7 @@ VENDOR_READY := $(VENDOR)/socket.io.min.js
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test check format docs lock
+.PHONY: help install run test bench check format docs lock
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ run: install  ## Serve on port 3000 (ARGS="--log-level debug" adds options)
 
 test: install  ## Run all tests (ARGS="-k rooms" picks some)
 	@$(BIN)/pytest $(ARGS)
+
+bench: install  ## Measure beside Node and python-socketio (BENCH=W1,W3 picks, N=1000 sizes)
+	@$(MAKE) --no-print-directory -C benchmarks INTERPRETER=$(abspath $(BIN)/python)
 
 check: install  ## Check form, types and who imports whom
 	$(BIN)/ruff format --check .
