@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -45,12 +45,17 @@ def _load_settings(options: Mapping[str, str | None]) -> Settings:
     try:
         settings = Settings.load({**os.environ, **given})
     except SettingsError as error:
+        _warn(error.warnings)
         for problem in error.problems:
             click.echo(problem, err=True)
         sys.exit(os.EX_CONFIG)
-    for warning in settings.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+    _warn(settings.warnings)
     return settings
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)
 
 
 @click.group(cls=_ServesByDefault, context_settings={"help_option_names": ["-h", "--help"]})

@@ -30,10 +30,14 @@ _SYSTEMD_CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
 
 class SettingsError(Exception):
-    """The server cannot start with these settings: ``problems`` has one line for each reason."""
+    """The server cannot start with these settings: ``problems`` has one line for each reason.
 
-    def __init__(self, problems: Iterable[str]) -> None:
+    ``warnings`` is what was found strange besides, which may be the cause.
+    """
+
+    def __init__(self, problems: Iterable[str], warnings: Iterable[str] = ()) -> None:
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
         super().__init__("\n".join(self.problems))
 
 
@@ -299,7 +303,7 @@ class Settings:
             if wrong.isdisjoint(rule.settings) and rule.is_broken(settings)
         ]
         if problems:
-            raise SettingsError(problems)
+            raise SettingsError(problems, settings.warnings)
         return settings
 
 

@@ -118,6 +118,13 @@ def test_bad_settings_fail_the_check_with_all_problems_and_status_78() -> None:
     )
 
 
+def test_an_unknown_name_is_warned_of_when_the_start_is_refused_too() -> None:
+    environ = {"GTOWER_PROT": "1", "GTOWER_PING_INTERVAL": "soon"}
+    result = CliRunner().invoke(main, ["check-config"], env=environ)
+    assert result.exit_code == 78
+    assert "Warning: GTOWER_PROT is not a setting; did you mean GTOWER_PORT?" in result.output
+
+
 def test_an_unknown_name_is_warned_of() -> None:
     result = CliRunner().invoke(main, ["check-config"], env={"GTOWER_PROT": "1"})
     assert result.exit_code == 0
