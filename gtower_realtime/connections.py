@@ -211,6 +211,10 @@ class Connections:
         else:
             self._end_session(session)
 
+    def stop_announcing(self) -> None:
+        """Tell nobody of others any more: where all are let go, each would hear of all."""
+        self._announces_clients = False
+
     def client_has_everything(self, client_id: str, number: int) -> None:
         """Take note that a client has received all events up to ``number``."""
         session = self._sessions.of_client(client_id)

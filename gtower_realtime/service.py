@@ -128,6 +128,7 @@ class RealtimeService:
     def drain(self, spread_seconds: float) -> None:
         """Take up nothing new, and tell each client when to come back, spread over the time."""
         self._is_draining = True
+        self._connections.stop_announcing()
         for client in self._clients:
             reconnect_in_ms = secrets.randbelow(round(spread_seconds * 1000) + 1)
             self._transport.send(

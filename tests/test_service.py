@@ -648,6 +648,14 @@ async def test_clients_are_told_when_to_come_back_spread_over_the_time() -> None
     assert 0 <= min(delays) < max(delays) <= 2000
 
 
+async def test_nobody_is_told_of_the_others_that_a_draining_server_lets_go() -> None:
+    world = await make_world()
+    await world.connect("c1", "c2")
+    world.service.drain(10)
+    world.service.client_disconnected("c1", may_return=True)
+    assert world.transport.events_of("c2") == ["serverShutdown"]
+
+
 # Counting
 
 
