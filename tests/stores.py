@@ -1,8 +1,11 @@
 """What tests of stores record, and how they read it again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tornado.ioloop import IOLoop
 
 from gtower_realtime.ports import Store
 from gtower_realtime.records import (
@@ -21,6 +24,28 @@ from gtower_realtime.store.sql.store import SqlStore
 NOW = 1_795_436_898_953
 PLENTY = 1_000_000
 NO_BOUNDS = Bounds(max_events=0, max_bytes=0, max_age_seconds=0)
+
+
+@contextmanager
+def closed_in_the_end(
+    io_loop: IOLoop, make_store: Callable[..., SqlStore]
+) -> Iterator[Callable[..., SqlStore]]:
+    """Give ``make_store``, and close in the end whatever it has made."""
+    stores: list[SqlStore] = []
+
+    def make(**options: Any) -> SqlStore:
+        stores.append(make_store(**options))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        io_loop.run_sync(store.close)
+
+
+async def opened(store: SqlStore) -> SqlStore:
+    """Open ``store`` without a window."""
+    await store.open(recent_events=0, recent_bytes=0)
+    return store
 
 
 class Place:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -14,7 +14,7 @@ from gtower_realtime.store.sql import postgresql as module
 from gtower_realtime.store.sql.postgresql import PostgresqlDatabase
 from gtower_realtime.store.sql.store import SqlStore
 from tests.postgresql import PostgresqlServer
-from tests.stores import NOW, numbers_for, some_events, sql_store
+from tests.stores import NOW, closed_in_the_end, numbers_for, opened, some_events, sql_store
 
 END_WRITERS = """
     SELECT pg_terminate_backend(pid, 10000) FROM pg_locks
@@ -36,21 +36,8 @@ def short_waits_for_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def new_store(io_loop: IOLoop, url: str) -> Iterator[Callable[..., SqlStore]]:
     """Give a function that makes one more store in the same database."""
-    stores: list[SqlStore] = []
-
-    def make(**options: Any) -> SqlStore:
-        store = sql_store(url, **options)
-        stores.append(store)
-        return store
-
-    yield make
-    for store in stores:
-        io_loop.run_sync(store.close)
-
-
-async def opened(store: SqlStore) -> SqlStore:
-    await store.open(recent_events=0, recent_bytes=0)
-    return store
+    with closed_in_the_end(io_loop, partial(sql_store, url)) as make:
+        yield make
 
 
 async def end_writers(url: str) -> None:

@@ -39,7 +39,9 @@ from tests.stores import (
     an_answer,
     an_event,
     appended,
+    closed_in_the_end,
     numbers_for,
+    opened,
     some_events,
     sql_store,
 )
@@ -63,21 +65,8 @@ def short_waits_for_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def new_store(io_loop: IOLoop, location: str) -> Iterator[Callable[..., SqlStore]]:
     """Give a function that makes one more store in the same database."""
-    stores: list[SqlStore] = []
-
-    def make(**options: Any) -> SqlStore:
-        store = sql_store(location, **options)
-        stores.append(store)
-        return store
-
-    yield make
-    for store in stores:
-        io_loop.run_sync(store.close)
-
-
-async def opened(store: SqlStore) -> SqlStore:
-    await store.open(recent_events=0, recent_bytes=0)
-    return store
+    with closed_in_the_end(io_loop, partial(sql_store, location)) as make:
+        yield make
 
 
 async def change(location: str, *statements: Any) -> None:

@@ -26,7 +26,9 @@ from tests.stores import (
     a_session,
     an_event,
     appended,
+    closed_in_the_end,
     numbers_for,
+    opened,
     some_events,
 )
 
@@ -41,21 +43,10 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def new_store(io_loop: IOLoop, path: Path) -> Iterator[Callable[..., SqlStore]]:
     """Give a function that makes one more store in the same file."""
-    stores: list[SqlStore] = []
-
-    def make(**options: Any) -> SqlStore:
-        store = SqlStore(SqliteDatabase(path, **options))
-        stores.append(store)
-        return store
-
-    yield make
-    for store in stores:
-        io_loop.run_sync(store.close)
-
-
-async def opened(store: SqlStore) -> SqlStore:
-    await store.open(recent_events=0, recent_bytes=0)
-    return store
+    with closed_in_the_end(
+        io_loop, lambda **options: SqlStore(SqliteDatabase(path, **options))
+    ) as make:
+        yield make
 
 
 def query(path: Path, statement: str, *parameters: Any) -> Any:
