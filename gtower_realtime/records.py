@@ -155,8 +155,9 @@ class Snapshot:
     """What a store holds when it is opened.
 
     ``epoch`` names this log for ever; ``last_number`` was the last ever given out, also if its
-    event is gone, so that no number is used twice. ``first_number`` is the oldest event kept, or
-    ``last_number + 1``. ``recent`` are the newest events, oldest first, as many as were asked for.
+    event is gone, so that no number is used twice. Before ``first_number`` the bounds of the log
+    have taken events away; one that has expired or was deleted since is missing for good, and is no
+    gap. ``recent`` are the newest events, oldest first, as many as were asked for.
     """
 
     epoch: str

@@ -5,9 +5,7 @@ connection. A client is accepted or gone, nothing between. Every event has exact
 acknowledgement or, when none was asked for, an `exception` event in case of a refusal. A handler
 that fails or hangs costs nobody but its own client anything.
 
-Private parts of python-socketio 5.18 that are overridden: `_engineio_server_class`,
-`_handle_eio_connect`, `_handle_eio_message`, `_handle_eio_disconnect`, `_handle_connect`,
-`_handle_disconnect`; used: `_trigger_event`, `_send_packet`, `_binary_packet`.
+The private parts of python-socketio that are overridden and used are listed in `private_apis`.
 """
 
 import asyncio
