@@ -83,9 +83,9 @@ async def main() -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
 
     listeners = listen_tcp(settings.host, settings.port)
-    server = http_server(application.tornado_application, settings)
+    server = http_server(application.tornado_application)
     await application.start()
-    server.add_sockets(listeners)
+    await server.listen(listeners)
     sys.stdout.write(f"Serving on http://localhost:{listeners[0].getsockname()[1]}\n")
     sys.stdout.flush()
 

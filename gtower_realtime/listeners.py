@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-_BACKLOG = 4096
+BACKLOG = 4096
 """Connections that may wait to be accepted: after a restart all clients come back at once."""
 _FREE_PORT_TRIES = 20
 _UNIX_SOCKET_MODE = 0o660  # for a reverse proxy in the same group
@@ -60,7 +60,7 @@ def listen_unix(path: Path) -> socket.socket:
         _remove_stale(path)
         listener.bind(str(path))
         path.chmod(_UNIX_SOCKET_MODE)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError as problem:
         listener.close()
         raise ListenError(f"Cannot listen on {path}: {problem.strerror}.") from None
@@ -91,7 +91,7 @@ def _listen_on_all(addresses: Iterable[_Address], port: int) -> list[socket.sock
         for address in addresses:
             try:
                 listener = socket.create_server(
-                    (address.ip, port), family=address.family, backlog=_BACKLOG
+                    (address.ip, port), family=address.family, backlog=BACKLOG
                 )
             except OSError as problem:
                 if address.is_optional and problem.errno in _NO_IPV6:

@@ -3,16 +3,15 @@
 `tests/test_private_apis.py` checks each row against what is installed, and names what has moved
 when an upgrade breaks one. Example row:
 
-    PrivateApi("tornado", "tornado.web.RequestHandler", "_finished", "bodies: is it answered")
+    PrivateApi("python-socketio", "socketio.AsyncServer", "environ", "gateway: requests")
 
-Beyond these rows: `IOStream.socket` is public, and written to directly while the stream itself has
-nothing to write; `socketio.AsyncServer` calls its Engine.IO server by the names that
+Beyond these rows: `socketio.AsyncServer` calls its Engine.IO server by the names that
 `EngineIOServer` has under "For python-socketio".
 """
 
 from dataclasses import dataclass
 
-CHECKED_VERSIONS = {"tornado": "6.6.1", "python-socketio": "5.18.1", "python-engineio": "4.15.1"}
+CHECKED_VERSIONS = {"python-socketio": "5.18.1", "python-engineio": "4.15.1"}
 """The versions against which every row was read."""
 
 
@@ -31,21 +30,11 @@ class PrivateApi:
     parameters: tuple[str, ...] | None = None
 
 
-_HANDLER = "tornado.web.RequestHandler"
 _SERVER = "socketio.AsyncServer"
 _MANAGER = "socketio.AsyncManager"
 _PACKET = "socketio.packet.Packet"
 
 PRIVATE_APIS = (
-    PrivateApi("tornado", _HANDLER, "_finished", "bodies: whether the request has ended"),
-    PrivateApi("tornado", _HANDLER, "_write_buffer", "bodies: the length of an early answer"),
-    PrivateApi(
-        "tornado",
-        "tornado.http1connection.HTTP1Connection",
-        "set_max_body_size",
-        "bodies: the limit of each request is its handler's",
-        ("max_body_size",),
-    ),
     PrivateApi(
         "python-socketio", _SERVER, "_engineio_server_class", "gateway: our Engine.IO server", ()
     ),

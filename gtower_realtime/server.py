@@ -10,12 +10,12 @@ import sys
 
 import structlog
 from tornado import web
-from tornado.httpserver import HTTPServer
 
 from gtower_realtime import __version__, logs
 from gtower_realtime.application import Application
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
-from gtower_realtime.listeners import ListenError, listen_tcp, listen_unix
+from gtower_realtime.http1.server import HttpServer
+from gtower_realtime.listeners import BACKLOG, ListenError, listen_tcp, listen_unix
 from gtower_realtime.settings import Settings
 
 TEST_PAGE = "/websocket-client-example.html"
@@ -59,19 +59,17 @@ def serve(settings: Settings) -> int:
     return os.EX_OK
 
 
-def http_server(application: web.Application, settings: Settings) -> HTTPServer:
-    """Return a server for ``application`` that slow and greedy clients cannot hold up."""
-    largest_body = max(settings.max_body_bytes, settings.max_message_bytes)
-    has_limit = settings.max_body_bytes and settings.max_message_bytes
-    return HTTPServer(
+def http_server(application: web.Application) -> HttpServer:
+    """Return a server for ``application`` that slow and greedy clients cannot hold up.
+
+    Each route bounds its bodies itself, and answers 413.
+    """
+    return HttpServer(
         application,
-        # Each route has its own limit and answers 413; this one only has to let them speak.
-        max_body_size=largest_body if has_limit else sys.maxsize,
-        max_header_size=_MAX_HEADER_BYTES,
-        idle_connection_timeout=_IDLE_SECONDS,
-        body_timeout=_BODY_SECONDS,
-        # Forwarded headers are read by TrustedProxies, which asks who sends them.
-        xheaders=False,
+        max_header_bytes=_MAX_HEADER_BYTES,
+        idle_seconds=_IDLE_SECONDS,
+        body_seconds=_BODY_SECONDS,
+        backlog=BACKLOG,
     )
 
 
@@ -83,10 +81,10 @@ def _listen(settings: Settings) -> list[socket.socket]:
 
 async def _serve_on(listeners: list[socket.socket], settings: Settings) -> None:
     application = Application(settings)
-    server = http_server(application.tornado_application, settings)
+    server = http_server(application.tornado_application)
     stopping = _signalled()
     await application.start()
-    server.add_sockets(listeners)
+    await server.listen(listeners)
     _spare_the_garbage_collector()
     sys.stdout.write(_start_line(settings, listeners) + "\n")
     sys.stdout.flush()

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import socketio
 from tornado import web
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
 from gtower_realtime import server as serving
 from gtower_realtime.application import Application
+from gtower_realtime.http1.server import HttpServer
 from gtower_realtime.settings import Settings
 from tests.postgresql import postgresql  # noqa: F401 - a fixture
 
@@ -67,11 +67,11 @@ def http_server(
     application: Application,
     app: web.Application,
     _unused_port: tuple[socket.socket, int],
-) -> Iterator[HTTPServer]:
+) -> Iterator[HttpServer]:
     """Serve on a free port of the loopback address, with the limits of production."""
-    server = serving.http_server(app, application.settings)
+    server = serving.http_server(app)
     io_loop.run_sync(application.start)
-    server.add_socket(_unused_port[0])
+    io_loop.run_sync(lambda: server.listen([_unused_port[0]]))
     yield server
     server.stop()
     io_loop.run_sync(application.stop)
@@ -108,7 +108,7 @@ ConnectClient = Callable[..., Awaitable[ConnectedClient]]
 
 @pytest.fixture
 def connect_client(
-    io_loop: IOLoop, base_url: str, http_server: HTTPServer
+    io_loop: IOLoop, base_url: str, http_server: HttpServer
 ) -> Iterator[ConnectClient]:
     """Give a function that connects a python-socketio client, past its `connected` event."""
     clients: list[ConnectedClient] = []

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.web import Application
 
@@ -14,6 +13,7 @@ from gtower_realtime.engineio.server import EngineIOConfig, EngineIOServer
 from gtower_realtime.engineio.session import Session
 from gtower_realtime.limits import ConnectionLimits, Rate
 from gtower_realtime.metrics import Metrics
+from gtower_realtime.server import http_server
 from tests.wire import PATIENCE_SECONDS, EngineIOClient
 
 OnMessage = Callable[[str, Any], Awaitable[None]]
@@ -80,10 +80,10 @@ def serve(
 ) -> Iterator[Engine]:
     """Serve on a listening socket; in the end nothing may be left of any session."""
     engine = Engine(listener[1], config)
-    http = HTTPServer(
+    http = http_server(
         Application(engine.server.routes("/engine.io/"), log_function=lambda _handler: None)
     )
-    http.add_socket(listener[0])
+    io_loop.run_sync(lambda: http.listen([listener[0]]))
     yield engine
     http.stop()
     for session in list(engine.server.sessions.values()):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gtower_realtime.engineio.group import Group
 from gtower_realtime.gateway.client_manager import MAX_WAITING_ACKNOWLEDGEMENTS, ClientManager
 from gtower_realtime.gateway.packets import StrictPacket
 
@@ -17,7 +18,12 @@ class RecordingSession:
 
     def __init__(self, sid: str) -> None:
         self.sid = sid
+        self.group = self.write = None
+        self.place = 0
         self.sent: list[str] = []
+
+    def catch_up(self) -> None:
+        pass
 
     def send(self, packet: Any) -> bool:
         self.sent.append(packet.in_payload())
@@ -31,7 +37,11 @@ class World:
         numbers = itertools.count(1)
         self.sessions: dict[str, RecordingSession] = {}
         self.manager = ClientManager()
-        eio = SimpleNamespace(sessions=self.sessions, generate_id=lambda: f"c{next(numbers)}")
+        eio = SimpleNamespace(
+            sessions=self.sessions,
+            generate_id=lambda: f"c{next(numbers)}",
+            new_group=lambda: Group(lambda _group: None),
+        )
         self.manager.set_server(SimpleNamespace(eio=eio, packet_class=StrictPacket))
 
     async def pre_connect(self, eio_sid: str, namespace: str = "/") -> str | None:

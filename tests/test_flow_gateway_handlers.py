@@ -3,26 +3,27 @@
 import asyncio
 import json
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 import structlog
 from socketio import exceptions
 from tornado import web
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
 from gtower_realtime.engineio.server import EngineIOConfig
 from gtower_realtime.engineio.session import SessionLimits
 from gtower_realtime.errors import Forbidden, StoreUnavailable
 from gtower_realtime.gateway.server import PendingConnection, SocketIOServer
+from gtower_realtime.http1.server import HttpServer
 from gtower_realtime.metrics import Metrics
+from gtower_realtime.server import http_server
 from tests.socketio_wire import Wire, open_wire
 
 pytestmark = pytest.mark.gen_test
 
-Serve = Callable[..., SocketIOServer]
+Serve = Callable[..., Awaitable[SocketIOServer]]
 
 INTERNAL_ERROR = {
     "ok": False,
@@ -43,23 +44,23 @@ def metrics() -> Metrics:
 @pytest.fixture
 def serve(io_loop: IOLoop, _unused_port: tuple[Any, int], metrics: Metrics) -> Iterator[Serve]:
     """Give a function that starts the one server of the test, with a handler for `echo`."""
-    started: list[tuple[SocketIOServer, HTTPServer]] = []
+    started: list[tuple[SocketIOServer, HttpServer]] = []
 
-    def start(limits: SessionLimits | None = None, **options: Any) -> SocketIOServer:
+    async def start(limits: SessionLimits | None = None, **options: Any) -> SocketIOServer:
         config = EngineIOConfig(limits=limits or SessionLimits(), metrics=metrics)
         server = SocketIOServer(config, **options)
         server.on("echo", echo)
         application = web.Application(server.eio.routes("/socket.io/"))
-        http_server = HTTPServer(application)
-        http_server.add_socket(_unused_port[0])
-        started.append((server, http_server))
+        http = http_server(application)
+        await http.listen([_unused_port[0]])
+        started.append((server, http))
         return server
 
     yield start
-    for server, http_server in started:
-        http_server.stop()
+    for server, http in started:
+        http.stop()
         io_loop.run_sync(server.shutdown)
-        io_loop.run_sync(http_server.close_all_connections)
+        io_loop.run_sync(http.close_all_connections)
 
 
 class Answers(list[Any]):
@@ -90,7 +91,7 @@ def participants(server: SocketIOServer) -> list[str]:
 async def test_a_client_that_is_being_decided_about_gets_nothing_and_is_in_no_list(
     serve: Serve, base_url: str
 ) -> None:
-    server = serve()
+    server = await serve()
     asked, decided = asyncio.Event(), asyncio.Event()
 
     async def connect(sid: str, request: Any, auth: Any) -> None:
@@ -125,7 +126,7 @@ REFUSALS = [
 async def test_200_refused_connects_leave_nobody_behind(
     serve: Serve, base_url: str, outcome: Any, payload: str
 ) -> None:
-    server, seen, left = serve(), [], []
+    server, seen, left = await serve(), [], []
 
     async def connect(sid: str, request: Any, auth: Any) -> Any:
         seen.append(sid)
@@ -157,7 +158,7 @@ async def test_200_refused_connects_leave_nobody_behind(
 async def test_a_refusal_that_passes_by_itself_closes_so_that_the_client_tries_again(
     serve: Serve, base_url: str, fault: Exception
 ) -> None:
-    server, seen = serve(), []
+    server, seen = await serve(), []
 
     async def connect(sid: str, request: Any, auth: Any) -> None:
         seen.append(sid)
@@ -182,7 +183,7 @@ HANG_UPS: dict[str, Any] = {"packet": "1", "close frame": None, "cut": None}
 async def test_hanging_up_during_connect_leaves_no_ghost_in_50_races(
     serve: Serve, base_url: str, way: str
 ) -> None:
-    server = serve()
+    server = await serve()
     accepted: list[str] = []
     left: list[str] = []
     asked, decided = asyncio.Event(), asyncio.Event()
@@ -226,7 +227,7 @@ async def test_hanging_up_during_connect_leaves_no_ghost_in_50_races(
 async def test_nobody_is_accepted_who_hung_up_while_being_decided_about(
     serve: Serve, base_url: str, decided_by: str
 ) -> None:
-    server = serve()
+    server = await serve()
     accepted: list[str] = []
     asked, decided, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -266,7 +267,7 @@ async def test_nobody_is_accepted_who_hung_up_while_being_decided_about(
 async def test_a_connect_handler_that_hangs_closes_so_that_the_client_tries_again(
     serve: Serve, base_url: str
 ) -> None:
-    server = serve(handler_timeout=0.05)
+    server = await serve(handler_timeout=0.05)
     cancelled = asyncio.Event()
 
     async def connect(sid: str, request: Any, auth: Any) -> None:
@@ -286,7 +287,7 @@ async def test_a_connect_handler_that_hangs_closes_so_that_the_client_tries_agai
 async def test_an_event_handler_that_hangs_is_cancelled_and_the_client_goes_on(
     serve: Serve, base_url: str
 ) -> None:
-    server = serve(handler_timeout=0.05)
+    server = await serve(handler_timeout=0.05)
     cancelled = asyncio.Event()
 
     async def hang(sid: str) -> None:
@@ -306,7 +307,7 @@ async def test_an_event_handler_that_hangs_is_cancelled_and_the_client_goes_on(
 async def test_an_event_handler_that_resists_its_end_is_left_alone(
     serve: Serve, base_url: str
 ) -> None:
-    server = serve(handler_timeout=0.05)
+    server = await serve(handler_timeout=0.05)
     resisted, let_go = asyncio.Event(), asyncio.Event()
 
     async def resist(sid: str) -> None:
@@ -326,7 +327,7 @@ async def test_an_event_handler_that_resists_its_end_is_left_alone(
 
 
 async def test_a_handler_that_waits_in_time_answers(serve: Serve, base_url: str) -> None:
-    server = serve(handler_timeout=0.05)
+    server = await serve(handler_timeout=0.05)
 
     async def wait(sid: str, turns: int) -> int:
         for _ in range(turns):
@@ -346,7 +347,7 @@ async def test_a_handler_that_waits_in_time_answers(serve: Serve, base_url: str)
 
 
 async def test_a_disconnect_handler_that_hangs_is_cancelled(serve: Serve, base_url: str) -> None:
-    server = serve(handler_timeout=0.05)
+    server = await serve(handler_timeout=0.05)
     cancelled = asyncio.Event()
 
     async def hang(sid: str, reason: str) -> None:
@@ -362,7 +363,7 @@ async def test_a_disconnect_handler_that_hangs_is_cancelled(serve: Serve, base_u
 
 
 async def test_without_a_limit_a_handler_may_take_its_time(serve: Serve, base_url: str) -> None:
-    server = serve(handler_timeout=0)
+    server = await serve(handler_timeout=0)
 
     async def wait(sid: str) -> str:
         await asyncio.get_running_loop().run_in_executor(None, int)
@@ -380,7 +381,7 @@ async def test_without_a_limit_a_handler_may_take_its_time(serve: Serve, base_ur
 async def test_events_of_a_client_are_handled_in_order_one_at_a_time_without_a_task_each(
     serve: Serve, base_url: str
 ) -> None:
-    server = serve()
+    server = await serve()
     log: list[str] = []
     begun, let_go = asyncio.Event(), asyncio.Event()
 
@@ -418,7 +419,7 @@ async def test_events_of_a_client_are_handled_in_order_one_at_a_time_without_a_t
 async def test_a_handler_that_fails_is_answered_once_and_logged_once_a_second(
     serve: Serve, base_url: str, metrics: Metrics
 ) -> None:
-    server = serve()
+    server = await serve()
 
     async def fail(sid: str, argument: Any) -> None:
         raise RuntimeError("broken")
@@ -443,7 +444,7 @@ async def test_a_handler_that_fails_is_answered_once_and_logged_once_a_second(
 async def test_an_answer_that_json_cannot_say_is_a_fault_of_the_handler(
     serve: Serve, base_url: str, answer: Any
 ) -> None:
-    server = serve()
+    server = await serve()
 
     async def fail(sid: str) -> Any:
         return answer
@@ -470,7 +471,7 @@ ANSWERS = [
 async def test_an_answer_is_the_acknowledgements_arguments(
     serve: Serve, base_url: str, answer: Any, acknowledged: list[Any]
 ) -> None:
-    server = serve()
+    server = await serve()
 
     async def say(sid: str) -> Any:
         return answer
@@ -484,7 +485,7 @@ async def test_an_answer_is_the_acknowledgements_arguments(
 async def test_a_disconnect_handler_that_fails_in_one_namespace_spares_the_other(
     serve: Serve, base_url: str
 ) -> None:
-    server = serve(namespaces=("/", "/other"))
+    server = await serve(namespaces=("/", "/other"))
     left = asyncio.Event()
 
     async def fail(sid: str, reason: str) -> None:
@@ -503,7 +504,7 @@ async def test_a_disconnect_handler_that_fails_in_one_namespace_spares_the_other
 async def test_a_disconnect_handler_that_fails_spares_a_connection_that_stays(
     serve: Serve, base_url: str
 ) -> None:
-    server = serve(namespaces=("/", "/other"))
+    server = await serve(namespaces=("/", "/other"))
 
     async def fail(sid: str, reason: str) -> None:
         raise RuntimeError("broken")
@@ -522,7 +523,7 @@ async def test_a_disconnect_handler_that_fails_spares_a_connection_that_stays(
 async def test_a_client_that_has_left_its_last_namespace_must_connect_again_in_time(
     serve: Serve, base_url: str
 ) -> None:
-    serve(SessionLimits(connect_timeout=0.05))
+    await serve(SessionLimits(connect_timeout=0.05))
     async with open_wire(base_url) as wire:
         await joined(wire)
         await wire.say("41")
@@ -530,7 +531,7 @@ async def test_a_client_that_has_left_its_last_namespace_must_connect_again_in_t
 
 
 async def test_a_client_that_comes_back_to_a_namespace_stays(serve: Serve, base_url: str) -> None:
-    server = serve(SessionLimits(connect_timeout=0.05))
+    server = await serve(SessionLimits(connect_timeout=0.05))
     async with open_wire(base_url) as wire, open_wire(base_url) as stale:
         await joined(wire)
         await wire.say("41")
@@ -543,7 +544,7 @@ async def test_a_client_that_comes_back_to_a_namespace_stays(serve: Serve, base_
 async def test_the_budget_before_connect_counts_from_the_last_namespace_left(
     serve: Serve, base_url: str
 ) -> None:
-    serve(namespaces=("/", "/other"))
+    await serve(namespaces=("/", "/other"))
     large = "x" * 20_000
     async with open_wire(base_url) as wire:
         await joined(wire)
@@ -559,7 +560,7 @@ async def test_the_budget_before_connect_counts_from_the_last_namespace_left(
 
 
 async def test_an_acknowledgement_calls_what_waits_for_it_once(serve: Serve, base_url: str) -> None:
-    server = serve()
+    server = await serve()
     answers: list[Any] = []
 
     async def answered(*arguments: Any) -> None:
@@ -581,7 +582,7 @@ async def test_an_acknowledgement_calls_what_waits_for_it_once(serve: Serve, bas
 async def test_an_acknowledgement_that_its_callback_cannot_take_harms_nobody(
     serve: Serve, base_url: str
 ) -> None:
-    server = serve()
+    server = await serve()
     async with open_wire(base_url) as wire:
         client_id = await joined(wire)
         with structlog.testing.capture_logs() as logs:
@@ -597,7 +598,7 @@ async def test_an_acknowledgement_that_its_callback_cannot_take_harms_nobody(
 async def test_a_client_that_never_acknowledges_takes_a_bounded_number_of_callbacks(
     serve: Serve, base_url: str
 ) -> None:
-    server = serve()
+    server = await serve()
     answered: list[int] = []
     async with open_wire(base_url) as wire:
         client_id = await joined(wire)
@@ -615,7 +616,7 @@ async def test_a_client_that_never_acknowledges_takes_a_bounded_number_of_callba
 async def test_callbacks_are_forgotten_when_their_client_is_gone(
     serve: Serve, base_url: str
 ) -> None:
-    server = serve()
+    server = await serve()
     left = asyncio.Event()
     server.on("disconnect", lambda sid, reason: left.set())
     async with open_wire(base_url) as wire:
@@ -637,7 +638,7 @@ async def test_callbacks_are_forgotten_when_their_client_is_gone(
 async def test_an_empty_target_is_nobody_and_not_everybody(
     serve: Serve, base_url: str, nobody: Any
 ) -> None:
-    server = serve()
+    server = await serve()
     async with open_wire(base_url) as wire:
         await joined(wire)
         await server.emit("wrong", to=nobody)
@@ -650,7 +651,7 @@ async def test_an_empty_target_is_nobody_and_not_everybody(
 async def test_a_client_that_is_disconnected_for_good_is_told_and_then_closed(
     serve: Serve, base_url: str
 ) -> None:
-    server = serve(namespaces=("/", "/other"))
+    server = await serve(namespaces=("/", "/other"))
     reasons: list[str] = []
     server.on("disconnect", lambda sid, reason: reasons.append(reason), namespace="/other")
     async with open_wire(base_url) as wire:
@@ -665,7 +666,7 @@ async def test_a_client_that_is_disconnected_for_good_is_told_and_then_closed(
 
 
 async def test_disconnecting_who_is_not_there_is_silent(serve: Serve, base_url: str) -> None:
-    server = serve()
+    server = await serve()
     await server.disconnect("nobody")
     server.close_client("nobody", 4200, "x")
     async with open_wire(base_url) as wire:
@@ -677,7 +678,7 @@ async def test_disconnecting_who_is_not_there_is_silent(serve: Serve, base_url: 
 
 
 async def test_a_server_that_carries_binary_gets_and_gives_it(serve: Serve, base_url: str) -> None:
-    server = serve(carries_binary=True)
+    server = await serve(carries_binary=True)
     received: list[Any] = []
 
     async def take(sid: str, *arguments: Any) -> int:
@@ -697,7 +698,7 @@ async def test_a_server_that_carries_binary_gets_and_gives_it(serve: Serve, base
 
 
 async def test_attachments_together_are_bounded_as_one_message(serve: Serve, base_url: str) -> None:
-    serve(SessionLimits(max_message_bytes=1000), carries_binary=True)
+    await serve(SessionLimits(max_message_bytes=1000), carries_binary=True)
     placeholders = '{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}'
     async with open_wire(base_url) as wire:
         await joined(wire)

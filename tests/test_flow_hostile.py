@@ -321,13 +321,15 @@ async def test_a_big_body_is_refused_wherever_it_is_sent(http_port: int, target:
 
 
 @pytest.mark.gen_test
-async def test_a_header_without_end_is_cut_off(http_port: int) -> None:
+async def test_a_header_without_end_is_refused(http_port: int) -> None:
     async with await RawConnection.open(http_port) as connection:
         await connection.send("GET /socket.io/ HTTP/1.1\r\nX: " + "x" * 20_000)
+        assert (await connection.read_answer()).status == 431
         assert await connection.read_end() == b""
     async with await RawConnection.open(http_port) as connection:
         query = "x=" + "y" * 20_000
         await connection.send(f"GET /socket.io/?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await connection.read_answer()).status == 431
         assert await connection.read_end() == b""
 
 
@@ -355,10 +357,9 @@ async def test_a_request_that_does_not_come_to_its_end_is_cut_off(
 ) -> None:
     monkeypatch.setattr(serving, "_IDLE_SECONDS", 0.05)
     monkeypatch.setattr(serving, "_BODY_SECONDS", 0.05)
-    server = serving.http_server(application.tornado_application, application.settings)
+    server = serving.http_server(application.tornado_application)
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.setblocking(False)
-    server.add_socket(listener)
+    await server.listen([listener])
     async with await RawConnection.open(listener.getsockname()[1]) as connection:
         await connection.send(begun)
         assert await connection.read_end() == b""
@@ -516,8 +517,8 @@ async def test_an_address_is_the_sockets_unless_a_trusted_proxy_says_another(
 async def test_a_client_on_a_unix_socket_has_no_address(
     application: Application, client: EngineIOClient, tmp_path: Path
 ) -> None:
-    server = serving.http_server(application.tornado_application, application.settings)
-    server.add_socket(bind_unix_socket(str(tmp_path / "gtower.sock")))
+    server = serving.http_server(application.tornado_application)
+    await server.listen([bind_unix_socket(str(tmp_path / "gtower.sock"))])
     reader, writer = await asyncio.open_unix_connection(str(tmp_path / "gtower.sock"))
     connection = RawWebSocket(reader, writer)
     answer = await connection.handshake("/socket.io/?EIO=4&transport=websocket")

@@ -6,7 +6,6 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.web import Application
 
@@ -14,6 +13,7 @@ from gtower_realtime.engineio.server import EngineIOConfig
 from gtower_realtime.engineio.session import SessionLimits
 from gtower_realtime.limits import ConnectionLimits, Rate
 from gtower_realtime.origins import OriginPolicy
+from gtower_realtime.server import http_server
 from tests.engine import Engine, serve
 from tests.wire import PATIENCE_SECONDS, SEPARATOR, Answer, RawConnection, frame, until
 
@@ -439,8 +439,8 @@ async def test_an_expired_session_is_refused_before_its_timer_has_come(
     now = 1000.0
     config = EngineIOConfig(limits=SessionLimits(connect_timeout=0.3), clock=lambda: now)
     engine = Engine(listener[1], config)
-    http = HTTPServer(Application(engine.server.routes("/engine.io/")))
-    http.add_socket(listener[0])
+    http = http_server(Application(engine.server.routes("/engine.io/")))
+    await http.listen([listener[0]])
     client = await engine.polling_client()
     now += 0.3
     assert (await client.poll()).json() == UNKNOWN_SID

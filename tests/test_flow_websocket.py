@@ -182,7 +182,7 @@ async def test_nagle_is_off_so_that_no_event_waits_for_an_acknowledgement(engine
     client, connection = await opened(engine)
     output = engine.session(client).output
     assert isinstance(output, websocket.WebSocketConnection)
-    plain = output._stream.socket
+    plain = output._transport.get_extra_info("socket")
     assert plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     await connection.close()
 

@@ -41,7 +41,7 @@ FLOORS = (
         "service",
     ),
     # What two of the edges share.
-    ("bodies",),
+    ("http1", "bodies"),
     EDGES,
     # The composition root.
     ("application",),
@@ -62,6 +62,7 @@ TECHNOLOGIES = {
     "click": {"cli"},
     "cryptography": {"tokens"},
     "engineio": {"engineio", "gateway"},
+    "httptools": {"http1"},
     "jwt": {"tokens"},
     "marshmallow": {"schemas", "events", "tokens"},
     "orjson": {"strict_json", "logs"},
@@ -69,7 +70,16 @@ TECHNOLOGIES = {
     "redis": {"cluster"},
     "socketio": {"gateway"},
     "sqlalchemy": {"store"},
-    "tornado": {"bodies", "engineio", "gateway", "handlers", "application", "server", "key_sets"},
+    "tornado": {
+        "http1",
+        "bodies",
+        "engineio",
+        "gateway",
+        "handlers",
+        "application",
+        "server",
+        "key_sets",
+    },
 }
 """Libraries that only these rooms know."""
 

@@ -59,7 +59,7 @@ class FrameReader:
         self._message: bytearray | None = None
         self._message_opcode = CONTINUATION
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes | memoryview) -> None:
         """Take the bytes that have come."""
         self._buffer += chunk
 

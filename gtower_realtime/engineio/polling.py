@@ -91,6 +91,9 @@ class PollingOutput:
             self._answer([_CLOSE])
             session.end()
 
+    def write_rest(self, content: bytes, sent: int) -> None:
+        """Do nothing: a session that is polled is never written to at once."""
+
     def release_poll(self) -> None:
         """Answer a pending poll with a NOOP, or else the next one."""
         self._is_noop_due = not self.is_polled

@@ -27,6 +27,7 @@ from gtower_realtime.engineio import protocol
 from gtower_realtime.engineio.deadlines import DeadlineQueue, Timed
 from gtower_realtime.engineio.eager import EagerTasks
 from gtower_realtime.engineio.frames import NOT_UTF_8, PROTOCOL_ERROR, TOO_BIG
+from gtower_realtime.engineio.group import Group
 from gtower_realtime.engineio.handshake import (
     FORBIDDEN,
     Admission,
@@ -58,6 +59,8 @@ _SHUTDOWN = 1012
 _DISCONNECTED = 4003
 
 _DEPARTURES_SECONDS = 0.01
+
+_BUFFER_BYTES = 65_536
 
 _HANDLER_SECONDS = 10.0
 
@@ -123,7 +126,10 @@ class EngineIOServer:
         self._metrics = config.metrics
         self._handlers: dict[str, Handler] = {}
         self._deadlines = DeadlineQueue(config.clock, config.metrics.loop_stall_seconds.inc)
+        self.buffer = memoryview(bytearray(_BUFFER_BYTES))
+        """Where what has come is put, by whichever WebSocket; used up before the next reads."""
         self._waiting: list[Session] = []
+        self._groups_waiting: list[Group] = []
         self._closed: deque[Session] = deque()
         self._tasks = EagerTasks()
         self._is_turn_end_due = False
@@ -141,6 +147,10 @@ class EngineIOServer:
             Rule(_IsWebSocketUpgrade(matcher), WebSocketHandshakeHandler, arguments),
             Rule(matcher, PollingHandler, arguments),
         ]
+
+    def new_group(self) -> Group:
+        """Return a group of sessions that will get the same packets."""
+        return Group(self._group_waits)
 
     # Handshakes
 
@@ -330,12 +340,20 @@ class EngineIOServer:
 
     # The end of a turn
 
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` in the next turn of the loop."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._loop.call_soon(callback)
+
     def _see_to_end_of_turn(self) -> None:
         if not self._is_turn_end_due:
             self._is_turn_end_due = True
-            if self._loop is None:
-                self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._end_turn)
+            self.call_soon(self._end_turn)
+
+    def _group_waits(self, group: Group) -> None:
+        self._groups_waiting.append(group)
+        self._see_to_end_of_turn()
 
     def _end_turn(self) -> None:
         self._is_turn_end_due = False
@@ -345,9 +363,14 @@ class EngineIOServer:
             self._tell_departure(self._closed.popleft())
         if self._closed:
             self._see_to_end_of_turn()
+        if self._groups_waiting:
+            groups, self._groups_waiting = self._groups_waiting, []
+            self._groups_waiting = [group for group in groups if not group.flush()]
+            if self._groups_waiting:
+                self._see_to_end_of_turn()
         waiting, self._waiting = self._waiting, []
         for session in waiting:
-            if session.state is not State.CLOSED:
+            if not session.write_at_once() and session.state is not State.CLOSED:
                 session.output.send_waiting(session)
         if self._settled is not None and not self.sessions and not self._closed:
             self._settled.set()

@@ -8,12 +8,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gtower_realtime.engineio import protocol
 from gtower_realtime.engineio.deadlines import Entry
 from gtower_realtime.engineio.frames import TOO_BIG
 from gtower_realtime.engineio.protocol import EncodedPacket, Packet, ProtocolError
+
+if TYPE_CHECKING:
+    from gtower_realtime.engineio.group import Group
 
 NO_CONNECT = 4006
 SLOW_CONSUMER = 4102
@@ -21,6 +24,9 @@ NO_PONG = 4201
 NORMAL = 1000
 
 _PING = EncodedPacket(protocol.PING)
+
+SLICE_BYTES = 262_144
+"""The most that one client is sent in one turn of the loop, so that no other waits for long."""
 
 # How long a session that is being closed may take to hand over what still waits for its client.
 LINGER_SECONDS = 5.0
@@ -62,11 +68,15 @@ class Output(Protocol):
     name: str
     """``polling`` or ``websocket``."""
 
-    unsent_bytes: int
-    """What was taken from the session and has not left the process."""
+    @property
+    def unsent_bytes(self) -> int:
+        """What was taken from the session and has not left the process."""
 
     def send_waiting(self, session: "Session") -> None:
         """Take what waits and send what can be sent now; ends a session that is closing."""
+
+    def write_rest(self, content: bytes, sent: int) -> None:
+        """Take over what `Session.write` could not write of ``content``."""
 
     def release_poll(self) -> None:
         """Answer a pending poll with a NOOP, or else the next one; only polling does anything."""
@@ -133,22 +143,25 @@ class Session:
         "_on_readable",
         "_ping_mark",
         "_probe",
-        "_queue",
         "_queued_bytes",
         "_upgrade_by",
         "close_code",
         "close_reason",
         "confirmed_mark",
         "custom",
+        "group",
         "inbox",
         "is_departure_told",
         "is_discarded",
         "is_handling",
         "output",
+        "place",
+        "queue",
         "queue_entry",
         "request",
         "sid",
         "state",
+        "write",
     )
 
     def __init__(
@@ -173,6 +186,14 @@ class Session:
         self.queue_entry: Entry | None = None
         self.custom: dict[str, object] | None = None
         self.confirmed_mark = 0
+        self.queue: list[EncodedPacket] = []
+        """What waits for the client, oldest first."""
+        self.write: Callable[[bytes], int] | None = None
+        """Writes to the client and returns how many bytes the kernel took; what it did not goes to
+        `Output.write_rest`. None unless everything that was written before has left."""
+        self.group: Group | None = None
+        self.place = 0
+        """The place in the group's packets from which on the client has not got them."""
         self._ping_mark = 0
         self._exempt_bytes = 0
         self._exempt_in_flight = 0
@@ -180,7 +201,6 @@ class Session:
         self._limits = limits
         self._events = events
         self._now = now
-        self._queue: list[EncodedPacket] = []
         self._queued_bytes = 0
         self._accepted = False
         self._bytes_before_connect = 0
@@ -208,7 +228,7 @@ class Session:
     @property
     def has_output(self) -> bool:
         """Whether :meth:`take` would return something."""
-        return bool(self._queue)
+        return bool(self.queue)
 
     def send(self, packet: EncodedPacket, droppable: bool = False) -> bool:
         """Queue ``packet`` for the end of this turn; return whether the client will get it.
@@ -216,6 +236,15 @@ class Session:
         When more than the client's buffer waits already, a droppable packet is dropped, and any
         other closes the session with 4102. A single packet always fits.
         """
+        if self._queued_bytes > SLICE_BYTES and self.write is not None:
+            # What one turn has for a client is no reason to close it before it could read.
+            self.output.send_waiting(self)
+        if self.write is None and not self._has_room(packet, droppable):
+            return False
+        self._enqueue(packet)
+        return True
+
+    def _has_room(self, packet: EncodedPacket, droppable: bool) -> bool:
         if self.state is not State.OPEN:
             return False
         limit = self._limits.max_client_buffer_bytes
@@ -225,7 +254,6 @@ class Session:
             else:
                 self.close(SLOW_CONSUMER, "slow consumer", discard=True)
             return False
-        self._enqueue(packet)
         return True
 
     def send_exempt(self, packets: list[EncodedPacket]) -> None:
@@ -239,27 +267,82 @@ class Session:
 
     def take(self, max_bytes: int) -> list[EncodedPacket]:
         """Remove and return the oldest packets, up to ``max_bytes`` and at least one."""
+        self.catch_up()
         # What was taken before has left by now: a transport takes no more until it has.
         self._exempt_bytes -= self._exempt_in_flight
         if self._queued_bytes <= max_bytes:
-            taken, self._queue, size = self._queue, [], self._queued_bytes
+            taken, self.queue, size = self.queue, [], self._queued_bytes
         else:
-            count, size = 1, self._queue[0].size
-            while count < len(self._queue) and size + self._queue[count].size <= max_bytes:
-                size += self._queue[count].size
+            count, size = 1, self.queue[0].size
+            while count < len(self.queue) and size + self.queue[count].size <= max_bytes:
+                size += self.queue[count].size
                 count += 1
-            taken = self._queue[:count]
-            del self._queue[:count]
+            taken = self.queue[:count]
+            del self.queue[:count]
         self._queued_bytes -= size
         ahead = min(size, self._ahead_of_exempt)
         self._ahead_of_exempt -= ahead
         self._exempt_in_flight = min(size - ahead, self._exempt_bytes)
         return taken
 
-    def _enqueue(self, packet: EncodedPacket) -> None:
-        if not self._queue:
+    def write_at_once(self) -> bool:
+        """Write everything that waits, if the client reads and it is no more than a slice.
+
+        Returns whether it did; if not, it is for `Output.send_waiting` to see what can be done.
+        """
+        write = self.write
+        if write is None or self._exempt_bytes:
+            return False
+        group = self.group
+        if group is not None and self.place < group.end:
+            self.catch_up()
+        queue = self.queue
+        if not queue or self._queued_bytes > SLICE_BYTES:
+            return not queue
+        self.queue = []
+        self._queued_bytes = 0
+        content = queue[0].frame if len(queue) == 1 else b"".join([one.frame for one in queue])
+        try:
+            sent = write(content)
+        except OSError:
+            sent = 0  # the transport finds out why
+        if sent != len(content):
+            self.output.write_rest(content, sent)
+        return True
+
+    def catch_up(self) -> None:
+        """Take what the group has for all into this session's own queue, up to now."""
+        group = self.group
+        if group is None or self.place >= group.end:
+            return
+        shared = group.since(self.place)
+        self.place = group.end
+        if not self.queue:
             self._events.output_waits(self)
-        self._queue.append(packet)
+        self.queue += shared
+        self._queued_bytes += sum([packet.size for packet in shared])
+
+    def hold_output(self) -> None:
+        """Take note that what was written has not left: more waits here, and is counted."""
+        if self.write is not None:
+            self.write = None
+            if self.group is not None:
+                self.group.settle(self)
+
+    def release_output(self, write: Callable[[bytes], int]) -> None:
+        """Take note that all has left, and how to write to the client at once."""
+        if self.state is State.OPEN:
+            self.write = write
+            if self.group is not None:
+                self.group.settle(self)
+
+    def _enqueue(self, packet: EncodedPacket) -> None:
+        group = self.group
+        if group is not None and self.place < group.end:
+            self.catch_up()
+        if not self.queue:
+            self._events.output_waits(self)
+        self.queue.append(packet)
         self._queued_bytes += packet.size
 
     # Receiving
@@ -411,9 +494,12 @@ class Session:
         self.state = State.CLOSING
         self.close_code = code
         self.close_reason = reason
+        self.write = None
+        if self.group is not None:
+            self.group.remove(self)
         if discard:
             self.is_discarded = True
-            self._queue.clear()
+            self.queue.clear()
             self._queued_bytes = 0
         self.inbox.clear()
         self._linger_until = self._now() + LINGER_SECONDS

@@ -2,24 +2,20 @@
 
 import asyncio
 import math
-import socket
-from typing import TYPE_CHECKING, cast
-
-from tornado.iostream import IOStream, StreamClosedError
+import os
+from functools import partial
+from typing import TYPE_CHECKING
 
 from gtower_realtime.engineio import frames, protocol
 from gtower_realtime.engineio.deadlines import Entry
 from gtower_realtime.engineio.frames import FrameError, FrameReader
 from gtower_realtime.engineio.protocol import EncodedPacket, ProtocolError
-from gtower_realtime.engineio.session import Session
+from gtower_realtime.engineio.session import SLICE_BYTES, Session
 
 if TYPE_CHECKING:
     from gtower_realtime.engineio.server import EngineIOServer
 
-# The most that one client is sent, and read from, in one turn of the loop, so that no other waits
-# for long.
-_SLICE_BYTES = 262_144
-_READ_BYTES = 65_536
+# The most that is read from one client in one turn of the loop, so that no other waits for long.
 _FRAMES_PER_TURN = 64
 
 # How long the peer may take to answer a CLOSE; less after an error, as it is not listened to then.
@@ -31,10 +27,10 @@ _PROBE_PING = protocol.PING + protocol.PROBE
 _PROBE_PONG = EncodedPacket(protocol.PONG + protocol.PROBE)
 
 
-class WebSocketConnection:
+class WebSocketConnection(asyncio.BufferedProtocol):
     """One WebSocket after its 101: an `Output` of a session, and what feeds it.
 
-    Reads by callbacks, without a task. It owns ``stream``, and lives until that is closed.
+    Reads by callbacks, without a task. It owns ``transport``, and lives until that is closed.
     """
 
     name = "websocket"
@@ -46,34 +42,36 @@ class WebSocketConnection:
         "_is_closing",
         "_is_deaf",
         "_is_probe",
+        "_is_reading",
         "_owed_pong",
         "_reader",
         "_session",
-        "_stream",
+        "_transport",
+        "_write",
         "queue_entry",
-        "unsent_bytes",
     )
 
-    def __init__(self, stream: IOStream, engineio: "EngineIOServer") -> None:
-        self.unsent_bytes = 0
+    def __init__(self, transport: asyncio.Transport, engineio: "EngineIOServer") -> None:
         self.queue_entry: Entry | None = None
-        self._stream = stream
+        self._transport = transport
         self._engineio = engineio
         self._session: Session | None = None
         self._is_probe = False
         self._is_closing = False
         self._is_deaf = False
+        self._is_reading = True
         self._hangs_up = False
         self._owed_pong: bytes | None = None
         self._drop_at = math.inf
         self._reader = FrameReader()
-        # Before anything is written: a stream that is closed already never calls it.
-        stream.set_close_callback(self._ended)
+        # To the kernel, past all that a transport does around it, which costs as much again. It is
+        # for a session with nothing left in the transport, and until `connection_lost`.
+        self._write = partial(os.write, transport.get_extra_info("socket").fileno())
 
     def carry(self, session: Session) -> None:
         """Begin as the transport of a new session."""
         self._session = session
-        self._begin()
+        self._offer_to_write()
 
     def probe(self, session: Session) -> None:
         """Begin as the one that wants to take over a session from polling."""
@@ -84,53 +82,58 @@ class WebSocketConnection:
             # Refused after the 101 and not before: the protocol's suite wants a WebSocket that
             # closes, and dies of an HTTP error.
             self.close(frames.PROTOCOL_ERROR, "the session has a WebSocket already")
-        self._begin()
 
-    def _begin(self) -> None:
-        # Without it an event that follows another waits up to 40 ms for an acknowledgement.
-        self._stream.set_nodelay(True)
-        self._read()
+    def begin(self, unread: bytes) -> None:
+        """Take what has come already, and read on."""
+        if unread:
+            self._reader.feed(unread)
+        self._is_reading = False
+        self._take_frames()
 
     # Reading
 
-    def _read(self) -> None:
-        try:
-            arriving = self._stream.read_bytes(_READ_BYTES, partial=True)
-        except StreamClosedError:
-            return  # _ended is told as well
-        cast("asyncio.Future[bytes]", arriving).add_done_callback(self._arrived)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to put what comes: one buffer serves all, as it is used up at once."""
+        return self._engineio.buffer
 
-    def _arrived(self, arriving: "asyncio.Future[bytes]") -> None:
-        if arriving.cancelled() or arriving.exception() is not None:
-            return
-        if self._is_deaf:
-            self._read()
-            return
-        self._reader.feed(arriving.result())
-        self._take_frames()
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take up what has come."""
+        if not self._is_deaf:
+            self._reader.feed(self._engineio.buffer[:nbytes])
+            self._take_frames()
+
+    def eof_received(self) -> None:
+        """Take a client that will send nothing more for gone, as it cannot answer a ping."""
+        self._transport.abort()
 
     def _take_frames(self) -> None:
         """Act on what was read, as far as the session takes it, and read on."""
+        reads_on = True
         for _ in range(_FRAMES_PER_TURN):
             session = self._session
             if session is not None and not session.is_readable and not session.is_closed:
                 session.when_readable(self._go_on)
+                reads_on = False
                 break
             try:
                 frame = self._reader.next(self._max_message_bytes())
             except FrameError as problem:
                 self._fail(problem)
-                frame = None
+                break
             if frame is None:
-                self._read()
                 break
             self._take_frame(*frame)
         else:
             self._go_on()
-        self._pay_pong()
+            reads_on = False
+        if reads_on != self._is_reading:
+            self._is_reading = reads_on
+            (self._transport.resume_reading if reads_on else self._transport.pause_reading)()
+        if self._owed_pong is not None:
+            self._pay_pong()
 
     def _go_on(self) -> None:
-        asyncio.get_running_loop().call_soon(self._take_frames)
+        self._engineio.call_soon(self._take_frames)
 
     def _max_message_bytes(self) -> int:
         if self._session is None or self._is_probe:
@@ -165,11 +168,12 @@ class WebSocketConnection:
     def _take_probe(self, session: Session, message: str | bytes) -> None:
         if message == _PROBE_PING:
             if not self.unsent_bytes:  # else it asks without reading the answers
-                self._write(_PROBE_PONG.frame)
+                self._transport.write(_PROBE_PONG.frame)
             session.probe_arrived()
         elif message == protocol.UPGRADE:
             session.complete_upgrade(self)
             self._is_probe = False
+            self._offer_to_write()
         else:
             raise ProtocolError("neither probe nor upgrade")
 
@@ -178,14 +182,14 @@ class WebSocketConnection:
         # nobody reads do not pile up.
         if self._owed_pong is not None and not self.unsent_bytes and not self._is_closing:
             content, self._owed_pong = self._owed_pong, None
-            self._write(frames.encode(frames.PONG, content))
+            self._transport.write(frames.encode(frames.PONG, content))
 
     def _answer_close(self, content: bytes) -> None:
         self._hangs_up = True
         if not self._is_closing:
             self._send_close(frames.encode(frames.CLOSE, content[:2]), _DROP_SECONDS)
-        elif not self.unsent_bytes:
-            self._stream.close()
+        else:
+            self._transport.close()
 
     def _fail(self, problem: FrameError) -> None:
         """Close because of bytes after which nothing can be read any more."""
@@ -203,62 +207,48 @@ class WebSocketConnection:
 
     # Writing
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What was taken from the session and the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    def pause_writing(self) -> None:
+        """Take note that the client reads more slowly than it is written to."""
+        if self._session is not None and not self._is_probe:
+            self._session.hold_output()
+
+    def resume_writing(self) -> None:
+        """Take note that everything that was written has left."""
+        if self._owed_pong is not None:
+            self._pay_pong()
+        if self._session is not None and not self._is_probe:
+            self._engineio.output_waits(self._session)
+
     def send_waiting(self, session: Session) -> None:
         """Write what waits, a slice at most; once nothing waits, end a closing session."""
         if self.unsent_bytes and not session.is_discarded:
             return
         if session.has_output:
-            packets = session.take(_SLICE_BYTES)
-            self._write(
-                packets[0].frame
-                if len(packets) == 1
-                else b"".join([packet.frame for packet in packets])
-            )
+            packets = session.take(SLICE_BYTES)
+            self._transport.write(b"".join([packet.frame for packet in packets]))
         if session.has_output:
+            session.hold_output()
             if not self.unsent_bytes:
                 self._engineio.output_waits(session)
-        elif session.is_closed and (session.is_discarded or not self.unsent_bytes):
-            self.close(session.close_code, session.close_reason)
+        elif session.is_closed:
+            if session.is_discarded or not self.unsent_bytes:
+                self.close(session.close_code, session.close_reason)
+        elif session.write is None:
+            self._offer_to_write()
 
-    def _write(self, content: bytes) -> None:
-        """Send ``content``, straight to the kernel if it takes it."""
-        stream = self._stream
-        if stream.closed():
-            return
-        sent = 0
-        if not stream.writing():
-            try:
-                sent = stream.socket.send(content)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                stream.close()
-                return
-        if sent == len(content):
-            self._all_sent()
-        else:
-            self.unsent_bytes += len(content) - sent
-            stream.write(memoryview(content)[sent:]).add_done_callback(self._written)
+    def _offer_to_write(self) -> None:
+        """Let the session write at once, if everything before has left."""
+        if self._session is not None and not self.unsent_bytes and not self._is_closing:
+            self._session.release_output(self._write)
 
-    def _written(self, writing: "asyncio.Future[None]") -> None:
-        if writing.cancelled() or writing.exception() is not None or self._stream.writing():
-            return
-        self.unsent_bytes = 0
-        self._pay_pong()
-        self._all_sent()
-        if self._session is not None and not self._is_probe:
-            self._engineio.output_waits(self._session)
-
-    def _all_sent(self) -> None:
-        if self._hangs_up:
-            self._stream.close()
-        elif self._is_closing and self._is_deaf:
-            # A close with input unread makes the kernel send a reset, and the client may never
-            # see why; so only this direction is closed, and the rest thrown away as it comes.
-            try:
-                self._stream.socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                self._stream.close()  # the peer was faster
+    def write_rest(self, content: bytes, sent: int) -> None:
+        """Have the transport write what the kernel did not take at once."""
+        self._transport.write(memoryview(content)[sent:])
 
     def release_poll(self) -> None:
         """Do nothing: there are no polls."""
@@ -275,13 +265,23 @@ class WebSocketConnection:
         self._is_closing = True
         self._drop_at = self._engineio.now() + seconds
         self._engineio.deadline_moved(self)
-        self._write(frame)
+        transport = self._transport
+        if transport.is_closing():
+            return
+        transport.write(frame)
+        if self._hangs_up:
+            transport.close()
+        elif self._is_deaf:
+            # A close with input unread makes the kernel send a reset, and the client may never
+            # see why; so only this direction is closed, and the rest thrown away as it comes.
+            transport.write_eof()
 
     def abort(self) -> None:
         """Cut the TCP connection."""
-        self._stream.close()
+        self._transport.abort()
 
-    def _ended(self) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note that the TCP connection is gone."""
         self._engineio.forget_deadline(self)
         session, self._session = self._session, None
         if session is None:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+from typing import cast
 
 from tornado.httputil import HTTPServerRequest
 
@@ -15,6 +16,7 @@ from gtower_realtime.engineio.handshake import (
     session_of,
 )
 from gtower_realtime.engineio.websocket import WebSocketConnection
+from gtower_realtime.http1.connection import Detached
 
 _VERSION = "13"
 _KEY_BYTES = 16
@@ -49,28 +51,29 @@ class WebSocketHandshakeHandler(EngineIOHandler):
         session = session_of(query, self._engineio.sessions)
         if session is not None:
             self._engineio.expire_if_due(session)
-            connection = self._switch(accept)
-            if connection is not None:
-                connection.probe(session)
+            detached = self._switch(accept)
+            connection = WebSocketConnection(detached.transport, self._engineio)
+            detached.hand_over(connection)
+            connection.probe(session)
+            connection.begin(detached.unread)
             return
         admission = await self._engineio.admit(self.request)
-        connection = self._switch(accept)
-        if connection is None:
+        detached = self._switch(accept)
+        if detached.transport.is_closing():
             self._engineio.withdraw(admission)
-        else:
-            connection.carry(self._engineio.open_session(admission, connection))
+            return
+        connection = WebSocketConnection(detached.transport, self._engineio)
+        detached.hand_over(connection)
+        connection.carry(self._engineio.open_session(admission, connection))
+        connection.begin(detached.unread)
 
-    def _switch(self, accept: str) -> WebSocketConnection | None:
-        """Answer 101 and take the stream out of Tornado's hands; None if the client is gone."""
-        stream = self.detach()
-        connection = WebSocketConnection(stream, self._engineio)
-        if not stream.closed():
-            stream.write(_SWITCHING % accept.encode())
-        if stream.closed():
-            return None
+    def _switch(self, accept: str) -> Detached:
+        """Answer 101 and take the connection out of Tornado's hands."""
+        detached = cast("Detached", self.detach())
+        detached.transport.write(_SWITCHING % accept.encode())
         self.set_status(101)
         self.application.log_request(self)
-        return connection
+        return detached
 
 
 def _accept(request: HTTPServerRequest) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from socketio import AsyncManager, packet
 
+from gtower_realtime.engineio.group import Group
 from gtower_realtime.engineio.session import Session
 from gtower_realtime.gateway.packets import engineio_packets
 from gtower_realtime.gateway.rooms import Audience, Members, RoomIndex
@@ -31,6 +32,8 @@ class ClientManager(AsyncManager):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.index: RoomIndex[Session] = RoomIndex()
+        self.groups: dict[Audience, Group] = {}
+        """Everybody once more, by audience, as those who get broadcasts; empty ones are kept."""
         self._pending: dict[str, tuple[Session, str]] = {}
         self._client_ids: dict[str, dict[str, str]] = {}
         self._acknowledged: dict[str, dict[int, Acknowledged]] = {}
@@ -52,7 +55,12 @@ class ClientManager(AsyncManager):  # type: ignore[misc]
         """Make a pending client a member of all it belongs to, under ``sid`` from now on."""
         session, namespace = self._pending.pop(pending_sid)
         self._client_ids[session.sid][namespace] = sid
-        self.index.add(sid, Audience(namespace, takes_offsets), session)
+        audience = Audience(namespace, takes_offsets)
+        self.index.add(sid, audience, session)
+        group = self.groups.get(audience)
+        if group is None:
+            group = self.groups[audience] = self.server.eio.new_group()
+        group.add(session)
 
     async def connect(self, sid: str, namespace: str) -> str:
         """Accept a pending client; see `AsyncManager.connect`."""
@@ -69,6 +77,9 @@ class ClientManager(AsyncManager):  # type: ignore[misc]
         self._drop(sid, namespace, session)
 
     def _drop(self, sid: str, namespace: str, session: Session) -> None:
+        audience = self.index.audience_of(sid)
+        if audience is not None:
+            self.groups[audience].remove(session)
         self.index.remove(sid)
         self._acknowledged.pop(sid, None)
         namespaces = self._client_ids[session.sid]

@@ -3,7 +3,7 @@
 An event is encoded once per audience; every recipient gets the same bytes object.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gtower_realtime import strict_json
 from gtower_realtime.engineio.protocol import EncodedPacket
@@ -21,6 +21,7 @@ class SocketIOTransport:
     def __init__(self, server: SocketIOServer) -> None:
         self._server = server
         self._index = server.manager.index
+        self._groups = server.manager.groups
 
     def deliver(
         self,
@@ -33,7 +34,13 @@ class SocketIOTransport:
     ) -> int:
         """Hand the event to every connection it is for; return to how many distinct ones."""
         recipients = 0
-        for audience, members in self._recipients(target).items():
+        if target.everyone:
+            for audience, group in self._groups.items():
+                packet = _packet(audience, event, body, offset)
+                excluded = self._sessions_of(target.excluded, audience)
+                recipients += group.send(packet, excluded, droppable)
+            return recipients
+        for audience, members in self._members(target).items():
             packet = _packet(audience, event, body, offset)
             recipients += _hand_over(packet, members, target.excluded, droppable)
         return recipients
@@ -84,18 +91,24 @@ class SocketIOTransport:
         """End the client's connection; see `SocketIOServer.close_client`."""
         self._server.close_client(client_id, code, reason)
 
-    def _recipients(self, target: Target) -> dict[Audience, Members[Session]]:
+    def _members(self, target: Target) -> Mapping[Audience, Members[Session]]:
         """Return who is addressed, by audience; several rooms are joined without doubles."""
-        if target.everyone:
-            return dict(self._index.everyone())
         rooms = (*target.rooms, *map(user_room, target.users), *target.clients)
         if len(rooms) == 1:
-            return dict(self._index.members(rooms[0]))
+            return self._index.members(rooms[0])
         union: dict[Audience, Members[Session]] = {}
         for room in rooms:
             for audience, members in self._index.members(room).items():
                 union.setdefault(audience, {}).update(members)
         return union
+
+    def _sessions_of(self, client_ids: frozenset[str], audience: Audience) -> list[Session]:
+        return [
+            session
+            for client_id in client_ids
+            if (session := self._index.connection_of(client_id)) is not None
+            and self._index.audience_of(client_id) == audience
+        ]
 
 
 def _packet(audience: Audience, event: str, body: str, offset: Offset | None) -> EncodedPacket:
@@ -109,8 +122,12 @@ def _hand_over(
     packet: EncodedPacket, members: Members[Session], excluded: frozenset[str], droppable: bool
 ) -> int:
     # A member that is cut off while this runs leaves the room at the end of the turn, not here.
-    recipients = 0
-    for client_id, session in members.items():
-        if client_id not in excluded and session.send(packet, droppable):
-            recipients += 1
-    return recipients
+    if not excluded:
+        return sum([session.send(packet, droppable) for session in members.values()])
+    return sum(
+        [
+            session.send(packet, droppable)
+            for client_id, session in members.items()
+            if client_id not in excluded
+        ]
+    )
