@@ -57,7 +57,6 @@ ONLY_FROM = {"handlers": {"application", "reference"}, "application": {"server"}
 """Rooms that nobody else imports."""
 
 TECHNOLOGIES = {
-    "aiosqlite": {"store"},
     "asyncpg": {"store"},
     "click": {"cli"},
     "cryptography": {"tokens"},

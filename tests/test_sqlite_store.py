@@ -183,12 +183,12 @@ async def test_on_a_full_disk_nothing_is_recorded_and_later_everything(
     connections: list[Any] = []
 
     def keep_small(connection: Any, _: object) -> None:
-        connections.append(connection.driver_connection)
+        connections.append(connection)
         cursor = connection.cursor()
         cursor.execute("PRAGMA max_page_count = 60")
         cursor.close()
 
-    event.listen(store.database.engine.sync_engine, "connect", keep_small)
+    event.listen(store.database.engine, "connect", keep_small)
     await opened(store)
     await store.commit(some_events(1))
     too_much = [an_event(number, payload="x" * 10_000) for number in range(2, 30)]
@@ -199,7 +199,7 @@ async def test_on_a_full_disk_nothing_is_recorded_and_later_everything(
     assert await numbers_for(store) == [1]
     await store.commit(some_events(2))
     for connection in connections:
-        await connection.execute("PRAGMA max_page_count = 100000")
+        connection.execute("PRAGMA max_page_count = 100000")
     await store.commit(appended(*too_much[1:]))
     assert await numbers_for(store) == list(range(1, 30))
 
@@ -232,9 +232,7 @@ async def test_what_went_to_a_file_while_it_was_removed_is_undone(
 ) -> None:
     store = await opened(new_store())
     elsewhere = path.with_name("elsewhere")
-    event.listen(
-        store.database.engine.sync_engine, "commit", lambda _: move(path, elsewhere), once=True
-    )
+    event.listen(store.database.engine, "commit", lambda _: move(path, elsewhere), once=True)
     with pytest.raises(StoreUnavailable, match="file is gone"):
         await store.commit(some_events(1))
     move(elsewhere, path)
@@ -253,7 +251,7 @@ async def test_no_new_file_takes_the_place_of_one_that_was_removed(
         move(path, elsewhere)
         raise ConnectionResetError
 
-    event.listen(store.database.engine.sync_engine, "commit", lose_file_and_connection, once=True)
+    event.listen(store.database.engine, "commit", lose_file_and_connection, once=True)
     for number in (1, 2):
         with pytest.raises(StoreUnavailable):
             await store.commit(some_events(number))
@@ -307,7 +305,7 @@ async def test_commits_wait_as_configured_on_a_new_connection_too(
     new_store: Callable[..., SqlStore],
 ) -> None:
     store = await opened(new_store())
-    engine = store.database.engine.sync_engine
+    engine = store.database.engine
     executed: list[str] = []
 
     def lose_connection(_: object) -> None:

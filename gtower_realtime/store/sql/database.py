@@ -1,20 +1,47 @@
 """What `SqlStore` asks of a database besides SQL: connect, keep others out, explain errors."""
 
-from typing import Any, Protocol
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Table
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import CursorResult, Dialect, Executable, Table
 
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
 
+Result = TypeVar("Result")
+
+
+class Connection(Protocol):
+    """What is asked of a connection, as SQLAlchemy's `AsyncConnection` has it."""
+
+    async def execute(self, statement: Executable, parameters: Any = None, /) -> CursorResult[Any]:
+        """Execute a statement, for each of several parameters if it is a list of them."""
+
+    async def exec_driver_sql(self, statement: str, parameters: Any = None, /) -> CursorResult[Any]:
+        """Execute a statement in the database's own SQL, with parameters by place."""
+
+    async def run_sync(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
+        """Return what ``function`` makes of the connection without `async`."""
+
+    async def commit(self) -> None:
+        """End the transaction, and keep what it did."""
+
+    async def rollback(self) -> None:
+        """End the transaction, and undo what it did."""
+
+    async def invalidate(self) -> None:
+        """Take the connection for broken."""
+
+    async def close(self) -> None:
+        """Give it back."""
+
 
 class Database(Protocol):
-    """One database behind an engine whose connections read, without transactions."""
+    """One database: a connection that writes, in transactions, and some that read, without."""
 
     name: str
     """How an operator knows it; without a password."""
-
-    engine: AsyncEngine
 
     driver_errors: tuple[type[Exception], ...]
     """What may come besides the errors of SQLAlchemy and the operating system."""
@@ -25,17 +52,31 @@ class Database(Protocol):
     is_synchronous: bool
     """Whether a commit waits until not even a power cut can undo it."""
 
-    async def connect(self) -> AsyncConnection:
+    dialect: Dialect
+    """How its SQL is spelt."""
+
+    def carry_out(
+        self, work: Coroutine[Any, Any, Result], *, writes: bool = True
+    ) -> "asyncio.Future[Result]":
+        """Begin ``work``, which waits for nothing but connections of this database.
+
+        It may run in another thread; of those that write, one runs at a time.
+        """
+
+    async def connect(self) -> Connection:
         """Return the one connection that writes, in transactions. Its commits wait for the disk.
 
         Raises:
             StoreUnusable: another process has one, or this process never will.
         """
 
-    async def relax(self, connection: AsyncConnection) -> None:
+    def reader(self) -> AbstractAsyncContextManager[Connection]:
+        """Return a connection that reads, for as long as it is entered."""
+
+    async def relax(self, connection: Connection) -> None:
         """Let the commits of the connection wait no longer than the operator wants."""
 
-    async def harden(self, connection: AsyncConnection) -> None:
+    async def harden(self, connection: Connection) -> None:
         """Let the commits of the connection wait for the disk again."""
 
     def verify(self) -> None:

@@ -1,6 +1,9 @@
 """What is PostgreSQL's own: a connection that can break, and a lock that lives as long as it."""
 
-from typing import Any
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -8,9 +11,10 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
+from gtower_realtime.store.sql.database import Connection, Result
 
 _SECONDS = 3.0
 _READERS = 4
@@ -67,6 +71,7 @@ class PostgresqlDatabase:
             pool_timeout=_SECONDS,
             pool_pre_ping=True,
         )
+        self.dialect = self.engine.dialect
 
     async def _new_connection(self, *_: Any, **_options: Any) -> Any:
         return await asyncpg.connect(
@@ -76,24 +81,35 @@ class PostgresqlDatabase:
             server_settings=_SERVER_SETTINGS,
         )
 
-    async def connect(self) -> AsyncConnection:
+    def carry_out(
+        self, work: Coroutine[Any, Any, Result], *, writes: bool = True
+    ) -> "asyncio.Future[Result]":
+        """Begin ``work``; see `Database.carry_out`."""
+        return asyncio.get_running_loop().create_task(work)
+
+    def reader(self) -> AbstractAsyncContextManager[Connection]:
+        """Return a connection that reads; see `Database.reader`."""
+        return cast("AbstractAsyncContextManager[Connection]", self.engine.connect())
+
+    async def connect(self) -> Connection:
         """Return the connection that writes; see `Database.connect`."""
         connection = await self.engine.connect()
         try:
             await connection.exec_driver_sql(_LOCK)
             await connection.rollback()
-            return await connection.execution_options(isolation_level="READ COMMITTED")
+            await connection.execution_options(isolation_level="READ COMMITTED")
         except BaseException as problem:
             await connection.invalidate()
             await connection.close()
             if isinstance(problem, DBAPIError) and _state(problem) == _LOCK_NOT_AVAILABLE:
                 raise StoreUnusable("It is in use by another process.") from None
             raise
+        return cast("Connection", connection)
 
-    async def relax(self, connection: AsyncConnection) -> None:
+    async def relax(self, connection: Connection) -> None:
         """Do nothing: how long a commit waits is for the server's operator to say."""
 
-    async def harden(self, connection: AsyncConnection) -> None:
+    async def harden(self, connection: Connection) -> None:
         """Do nothing: how long a commit waits is for the server's operator to say."""
 
     def verify(self) -> None:

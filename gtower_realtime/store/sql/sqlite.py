@@ -1,21 +1,25 @@
 """What is SQLite's own: one file, a write-ahead log, and a lock against a second process."""
 
+import asyncio
 import fcntl
-import logging
 import os
 import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
-from sqlalchemy import Table, event
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import CursorResult, Executable, Table, create_engine, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
+from gtower_realtime.store.sql.database import Connection, Result
 
 _BUSY_SECONDS = 2.0
 _READERS = 2
@@ -55,20 +59,40 @@ class SqliteDatabase:
         self._path = path
         self._lock: int | None = None
         self._identity: tuple[int, int] | None = None
-        # It would log what is stored.
-        logging.getLogger("aiosqlite").setLevel(logging.INFO)
-        self.engine = create_async_engine(
-            URL.create("sqlite+aiosqlite", database=str(path)),
-            connect_args={"timeout": _BUSY_SECONDS},
+        self._threads: dict[bool, ThreadPoolExecutor] = {}
+        """What carries out works that write, and those that only read."""
+        self.engine = create_engine(
+            URL.create("sqlite+pysqlite", database=str(path)),
+            connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
             hide_parameters=True,
             isolation_level="AUTOCOMMIT",
             pool_size=1 + _READERS,
             max_overflow=0,
             pool_timeout=_BUSY_SECONDS,
         )
-        event.listen(self.engine.sync_engine, "connect", _set_up)
+        self.dialect = self.engine.dialect
+        event.listen(self.engine, "connect", _set_up)
 
-    async def connect(self) -> AsyncConnection:
+    def carry_out(
+        self, work: Coroutine[Any, Any, Result], *, writes: bool = True
+    ) -> "asyncio.Future[Result]":
+        """Begin ``work``, all of it in one go in a thread; see `Database.carry_out`.
+
+        A way to the thread and back for each statement would cost more than the statements.
+        """
+        threads = self._threads.get(writes)
+        if threads is None:
+            count = 1 if writes else _READERS
+            threads = self._threads[writes] = ThreadPoolExecutor(count, "gtower-store")
+        return asyncio.get_running_loop().run_in_executor(threads, _run, work)
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[Connection]:
+        """Return a connection that reads; see `Database.reader`."""
+        with self.engine.connect() as connection:
+            yield _InThread(connection)
+
+    async def connect(self) -> Connection:
         """Return the connection that writes; see `Database.connect`."""
         if self._lock is None:
             try:
@@ -77,8 +101,8 @@ class SqliteDatabase:
                 raise StoreUnusable(
                     f"{problem.strerror}: {problem.filename}. It must be possible to write there."
                 ) from problem
-        connection = await self.engine.connect()
-        return await connection.execution_options(isolation_level="SERIALIZABLE")
+        connection = self.engine.connect()
+        return _InThread(connection.execution_options(isolation_level="SERIALIZABLE"))
 
     def _take(self) -> int:
         """Make sure that the file is there and nobody else's; return what keeps it ours."""
@@ -102,13 +126,13 @@ class SqliteDatabase:
             raise
         return lock
 
-    async def relax(self, connection: AsyncConnection) -> None:
+    async def relax(self, connection: Connection) -> None:
         """Let commits wait for the disk only if they are to; see `Database.relax`."""
         if not self.is_synchronous:
             await connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
             await connection.rollback()
 
-    async def harden(self, connection: AsyncConnection) -> None:
+    async def harden(self, connection: Connection) -> None:
         """Let commits wait for the disk; see `Database.harden`."""
         await connection.exec_driver_sql("PRAGMA synchronous = FULL")
         await connection.rollback()
@@ -143,10 +167,51 @@ class SqliteDatabase:
 
     async def close(self) -> None:
         """Close the file and let other processes have it; see `Database.close`."""
-        await self.engine.dispose()
+        threads, self._threads = self._threads, {}
+        for some in threads.values():
+            some.shutdown(wait=False)
+        self.engine.dispose()
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
+
+
+class _InThread:
+    """A `Connection` whose calls are over when they return: the thread waits, not the coroutine."""
+
+    def __init__(self, connection: SyncConnection) -> None:
+        self._connection = connection
+
+    async def execute(self, statement: Executable, parameters: Any = None, /) -> CursorResult[Any]:
+        return self._connection.execute(statement, parameters)
+
+    async def exec_driver_sql(self, statement: str, parameters: Any = None, /) -> CursorResult[Any]:
+        return self._connection.exec_driver_sql(statement, parameters)
+
+    async def run_sync(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
+        return function(self._connection, *arguments)
+
+    async def commit(self) -> None:
+        self._connection.commit()
+
+    async def rollback(self) -> None:
+        self._connection.rollback()
+
+    async def invalidate(self) -> None:
+        self._connection.invalidate()
+
+    async def close(self) -> None:
+        self._connection.close()
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine that never has to wait to its end."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return cast("Result", end.value)
+    work.close()
+    raise RuntimeError("work in a thread has waited for something that is not its database")
 
 
 def _set_up(connection: Any, _record: object) -> None:

@@ -7,7 +7,19 @@ parameter that is compared with something has a name of ours, since SQLAlchemy k
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sqlalchemy import BigInteger, Row, Table, Text, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Dialect,
+    Row,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from gtower_realtime import strict_json
 from gtower_realtime.records import (
@@ -32,6 +44,9 @@ from gtower_realtime.store.sql.schema import (
 )
 
 Parameters = dict[str, Any]
+
+Values = tuple[Any, ...]
+"""A row by place, for what is executed so often that looking up names would cost the most."""
 
 InsertInto = Callable[[Table], Any]
 """Makes an INSERT of a dialect, one that knows ON CONFLICT."""
@@ -58,8 +73,6 @@ UPDATE_LOG = update(log).where(log.c.transactions == _EXPECTED)
 
 # Events
 
-INSERT_EVENT = insert(events)
-INSERT_ADDRESS = insert(event_addresses)
 CHANGE_EVENT = update(events).where(events.c.number == _PLACE)
 DELETE_EVENT = delete(events).where(events.c.number == _PLACE)
 DELETE_ADDRESS = delete(event_addresses).where(
@@ -173,6 +186,11 @@ def insert_membership_of_session(insert_into: InsertInto) -> Any:
     ).on_conflict_do_nothing()
 
 
+def insert_by_place(table: Table, dialect: Dialect) -> str:
+    """Return an INSERT of whole rows, as the driver takes it, values in the order of columns."""
+    return str(insert(table).compile(dialect=dialect))
+
+
 def put_answer(insert_into: InsertInto) -> Any:
     """Return what puts an answer in the place of an older one."""
     into = insert_into(answers)
@@ -185,19 +203,24 @@ def put_answer(insert_into: InsertInto) -> Any:
 # Rows
 
 
-def event_row(event: StoredEvent) -> Parameters:
-    """Return the row of an event."""
-    return {
-        "number": event.number,
-        "size": event.size,
-        "published_at": event.published_at,
-        "expires_at": event.expires_at,
-        "id": event.id,
-        "event": event.event,
-        "addresses": strict_json.dumps(event.addresses),
-        "excluded": strict_json.dumps(event.excluded) if event.excluded else "[]",
-        "payload": event.payload,
-    }
+def event_row(event: StoredEvent) -> Values:
+    """Return the row of an event, in the order of the columns."""
+    return (
+        event.number,
+        event.size,
+        event.published_at,
+        event.expires_at,
+        event.id,
+        event.event,
+        strict_json.dumps(event.addresses),
+        strict_json.dumps(event.excluded) if event.excluded else "[]",
+        event.payload,
+    )
+
+
+def address_rows(event: StoredEvent) -> Iterable[Values]:
+    """Return the rows of an event's addresses, in the order of the columns."""
+    return ((address, event.number) for address in dict.fromkeys(event.addresses))
 
 
 def event_of(row: Row[Any]) -> StoredEvent:

@@ -4,12 +4,11 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import structlog
 from sqlalchemy import Executable, Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gtower_realtime import strict_json
 from gtower_realtime.errors import StoreUnavailable
@@ -32,13 +31,14 @@ from gtower_realtime.store.changes import check_numbers
 from gtower_realtime.store.sql import schema
 from gtower_realtime.store.sql import statements as sql
 from gtower_realtime.store.sql.batches import Batch, LaterChange, SessionChange, in_groups
-from gtower_realtime.store.sql.database import Database
+from gtower_realtime.store.sql.database import Connection, Database
 from gtower_realtime.store.sql.transactions import (
     Attempt,
     Log,
     Transactions,
     execute,
     fetch,
+    insert,
     insert_sessions,
 )
 
@@ -66,6 +66,8 @@ class SqlStore:
     def __init__(self, database: Database, *, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         self.database = database
         self._transactions = Transactions(database, patience_seconds=patience_seconds)
+        self._insert_event = sql.insert_by_place(schema.events, database.dialect)
+        self._insert_address = sql.insert_by_place(schema.event_addresses, database.dialect)
         self._put_answer = sql.put_answer(database.insert_into)
         self._statements: dict[type[LaterChange], tuple[Executable, ...]] = {
             SessionResumed: (sql.CHANGE_SESSION,),
@@ -86,9 +88,7 @@ class SqlStore:
         """
         return await self._transactions.open(partial(self._load, recent_events, recent_bytes))
 
-    async def _load(
-        self, recent_events: int, recent_bytes: int, writer: AsyncConnection
-    ) -> Snapshot:
+    async def _load(self, recent_events: int, recent_bytes: int, writer: Connection) -> Snapshot:
         await writer.run_sync(schema.prepare, secrets.token_hex(4))
         (row,) = await fetch(sql.READ_LOG, {}, writer)
         changed: sql.Parameters = {
@@ -129,7 +129,7 @@ class SqlStore:
                 logger.warning("store_not_closed", reason=problem.message)
         await self._transactions.close()
 
-    async def _sign_off(self, writer: AsyncConnection) -> None:
+    async def _sign_off(self, writer: Connection) -> None:
         await self.database.harden(writer)
         attempt = Attempt(self._transactions.log)
         await self._transactions.finish(writer, attempt, unsynced_boot=None)
@@ -140,7 +140,7 @@ class SqlStore:
         """Record ``changes`` in one transaction; see `Store.commit`."""
         await self._transactions.write(partial(self._record, Batch.of(changes)))
 
-    async def _record(self, batch: Batch, writer: AsyncConnection) -> None:
+    async def _record(self, batch: Batch, writer: Connection) -> None:
         log = self._transactions.log
         log = replace(
             log,
@@ -155,24 +155,15 @@ class SqlStore:
                 await fetch(sql.READ_SESSIONS_OF, clients, writer),
                 await fetch(sql.READ_MEMBERSHIPS_OF, clients, writer),
             )
-        await execute(writer, sql.INSERT_EVENT, map(sql.event_row, batch.events))
-        await execute(
-            writer,
-            sql.INSERT_ADDRESS,
-            (
-                {"address": address, "number": event.number}
-                for event in batch.events
-                for address in set(event.addresses)
-            ),
-        )
+        await insert(writer, self._insert_event, list(map(sql.event_row, batch.events)))
+        addresses = chain.from_iterable(map(sql.address_rows, batch.events))
+        await insert(writer, self._insert_address, list(addresses))
         await execute(writer, self._put_answer, map(sql.answer_row, batch.answers.values()))
         for changes in in_groups(batch.sessions):
             await self._change_sessions(writer, changes)
         await self._transactions.finish(writer, Attempt(log, batch, before))
 
-    async def _change_sessions(
-        self, writer: AsyncConnection, changes: Sequence[SessionChange]
-    ) -> None:
+    async def _change_sessions(self, writer: Connection, changes: Sequence[SessionChange]) -> None:
         """Make ``changes``, which are of one kind."""
         await insert_sessions(
             writer, [change.session for change in changes if isinstance(change, SessionOpened)]
@@ -214,7 +205,7 @@ class SqlStore:
             count += deleted
         return count
 
-    async def _delete_history(self, room: str, writer: AsyncConnection) -> int:
+    async def _delete_history(self, room: str, writer: Connection) -> int:
         parameters = {"for_address": room, "limit": _EVENTS_OF_A_DELETION}
         rows = await fetch(sql.READ_WHOLE_HISTORY, parameters, writer)
         kept: list[sql.Parameters] = []
@@ -244,14 +235,14 @@ class SqlStore:
                 pass
         return self._transactions.log.first_number
 
-    async def _delete_expired_events(self, now: int, writer: AsyncConnection) -> int:
+    async def _delete_expired_events(self, now: int, writer: Connection) -> int:
         parameters = {"now": now, "limit": _EVENTS_OF_A_DELETION}
         expired = _at_once(await fetch(sql.READ_EXPIRED, parameters, writer))
         if expired:
             await self._delete_events(writer, expired, self._transactions.log)
         return len(expired)
 
-    async def _delete_beyond(self, bounds: Bounds, now: int, writer: AsyncConnection) -> int:
+    async def _delete_beyond(self, bounds: Bounds, now: int, writer: Connection) -> int:
         oldest = await fetch(sql.READ_OLDEST, {"limit": _EVENTS_OF_A_DELETION}, writer)
         log = self._transactions.log
         count = count_beyond(bounds, now, events=log.events, size=log.bytes, oldest=oldest)
@@ -261,9 +252,7 @@ class SqlStore:
             await self._delete_events(writer, beyond, log)
         return len(beyond)
 
-    async def _delete_events(
-        self, writer: AsyncConnection, rows: Sequence[Row[Any]], log: Log
-    ) -> None:
+    async def _delete_events(self, writer: Connection, rows: Sequence[Row[Any]], log: Log) -> None:
         await execute(writer, sql.DELETE_EVENT, ({"place": row.number} for row in rows))
         await execute(
             writer,
@@ -277,16 +266,16 @@ class SqlStore:
         log = log.without(len(rows), sum(row.size for row in rows))
         await self._transactions.finish(writer, Attempt(log))
 
-    async def _delete_expired_answers(self, now: int, writer: AsyncConnection) -> int:
+    async def _delete_expired_answers(self, now: int, writer: Connection) -> int:
         parameters = {"now": now, "limit": _ROWS_OF_A_DELETION}
         return await self._delete(writer, sql.DELETE_EXPIRED_ANSWERS, parameters)
 
-    async def _delete_past_memberships(self, writer: AsyncConnection) -> int:
+    async def _delete_past_memberships(self, writer: Connection) -> int:
         parameters = {"place": self._transactions.log.first_number, "limit": _ROWS_OF_A_DELETION}
         return await self._delete(writer, sql.DELETE_PAST_MEMBERSHIPS, parameters)
 
     async def _delete(
-        self, writer: AsyncConnection, statement: Executable, parameters: sql.Parameters
+        self, writer: Connection, statement: Executable, parameters: sql.Parameters
     ) -> int:
         deleted: int = (await writer.execute(statement, parameters)).rowcount
         if deleted:
@@ -295,7 +284,7 @@ class SqlStore:
 
 
 async def _events_for(
-    addresses: list[str], after: int, until: int, limit: int, reader: AsyncConnection
+    addresses: list[str], after: int, until: int, limit: int, reader: Connection
 ) -> list[StoredEvent]:
     events: list[StoredEvent] = []
     # A stretch is read in full before its events are in order, so the first ones are short: mostly

@@ -15,18 +15,17 @@ from typing import Any, TypeVar
 import structlog
 from sqlalchemy import Executable, Row
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
 from gtower_realtime.records import StoredSession
 from gtower_realtime.store.sql import statements as sql
 from gtower_realtime.store.sql.batches import Batch
-from gtower_realtime.store.sql.database import Database
+from gtower_realtime.store.sql.database import Connection, Database
 
 logger = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
-Work = Callable[[AsyncConnection], Coroutine[Any, Any, Result]]
+Work = Callable[[Connection], Coroutine[Any, Any, Result]]
 
 _CLOSED = "The event store is closed."
 _SLOW = "The event store does not answer."
@@ -80,8 +79,8 @@ class Transactions:
             *database.driver_errors,
         )
         self._turn = asyncio.Lock()
-        self._writer: AsyncConnection | None = None
-        self._unheard: set[asyncio.Task[Any]] = set()
+        self._writer: Connection | None = None
+        self._unheard: set[asyncio.Future[Any]] = set()
         self._attempt: Attempt | None = None
         self._failing: set[str] = set()
         self._epoch = ""
@@ -102,11 +101,7 @@ class Transactions:
         """
         name = self._database.name
         try:
-            self._writer = await self._database.connect()
-            result = await work(self._writer)
-            row = (await self._writer.execute(sql.READ_LOG)).one()
-            await self._writer.rollback()
-            await self._database.relax(self._writer)
+            result, row = await self._database.carry_out(self._open(work))
         except StoreUnusable as problem:
             await self.close()
             raise StoreUnusable(f"{name}: {problem.message}") from problem.__cause__
@@ -120,10 +115,18 @@ class Transactions:
         self.log, self._epoch, self._attempt = Log.of(row), row.epoch, None
         return result
 
+    async def _open(self, work: "Work[Result]") -> tuple[Result, Row[Any]]:
+        self._writer = await self._database.connect()
+        result = await work(self._writer)
+        row = (await self._writer.execute(sql.READ_LOG)).one()
+        await self._writer.rollback()
+        await self._database.relax(self._writer)
+        return result, row
+
     async def close(self) -> None:
         """Let go of the database, whatever its state. Idempotent."""
         self._epoch = ""
-        await self._drop_writer()
+        await self._database.carry_out(self._drop_writer())
         await self._database.close()
 
     async def write(self, work: "Work[Result]") -> Result:
@@ -133,12 +136,11 @@ class Transactions:
             StoreUnavailable: it counts as not having happened.
             ValueError: it used a key of a table twice.
         """
-        try:
-            async with asyncio.timeout(self._patience_seconds):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise self._told("write", StoreUnavailable(_SLOW)) from None
-        task = asyncio.create_task(self._with_writer(work))
+        if self._turn.locked():
+            await self._wait_for_turn()
+        else:
+            await self._turn.acquire()
+        task = self._database.carry_out(self._with_writer(work))
         try:
             await asyncio.wait((task,), timeout=self._patience_seconds)
         finally:
@@ -151,13 +153,20 @@ class Transactions:
             self.log, self._attempt = self._attempt.log, None
         return result
 
+    async def _wait_for_turn(self) -> None:
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise self._told("write", StoreUnavailable(_SLOW)) from None
+
     async def read(self, work: "Work[Result]") -> Result:
         """Do ``work`` with a connection that reads, whoever writes meanwhile.
 
         Raises:
             StoreUnavailable: it could not be read.
         """
-        task = asyncio.create_task(self._with_reader(work))
+        task = self._database.carry_out(self._with_reader(work), writes=False)
         try:
             await asyncio.wait((task,), timeout=self._patience_seconds)
         finally:
@@ -165,9 +174,7 @@ class Transactions:
                 self._leave(task, lambda: None)
         return self._outcome("read", task)
 
-    async def finish(
-        self, writer: AsyncConnection, attempt: Attempt, **columns: str | None
-    ) -> None:
+    async def finish(self, writer: Connection, attempt: Attempt, **columns: str | None) -> None:
         """Commit ``attempt``, and set more columns of the log.
 
         It counts once the caller of :meth:`write` has heard of it.
@@ -179,7 +186,7 @@ class Transactions:
 
     # Calls that nobody waits for any more
 
-    def _leave(self, task: "asyncio.Task[Any]", then: Callable[[], None]) -> None:
+    def _leave(self, task: "asyncio.Future[Any]", then: Callable[[], None]) -> None:
         """Let ``task`` go on by itself."""
 
         def end(_: object) -> None:
@@ -192,7 +199,7 @@ class Transactions:
         self._unheard.add(task)
         task.add_done_callback(end)
 
-    def _outcome(self, access: str, task: "asyncio.Task[Result]") -> Result:
+    def _outcome(self, access: str, task: "asyncio.Future[Result]") -> Result:
         if not task.done():
             raise self._told(access, StoreUnavailable(_SLOW))
         try:
@@ -223,7 +230,7 @@ class Transactions:
         try:
             self._check_open()
             self._database.verify()
-            async with self._database.engine.connect() as reader:
+            async with self._database.reader() as reader:
                 return await work(reader)
         except self._troubles as problem:
             raise StoreUnavailable(self._database.explain(problem).message) from problem
@@ -269,7 +276,7 @@ class Transactions:
             with suppress(*self._troubles):
                 await writer.close()
 
-    async def _settled_writer(self) -> AsyncConnection:
+    async def _settled_writer(self) -> Connection:
         """Return the connection that writes, once nothing is in doubt."""
         if self._writer is None:
             try:
@@ -282,7 +289,7 @@ class Transactions:
             await self._settle(self._writer)
         return self._writer
 
-    async def _settle(self, writer: AsyncConnection) -> None:
+    async def _settle(self, writer: Connection) -> None:
         """Find out what became of an attempt that nobody heard of, and make it not have been."""
         row = (await writer.execute(sql.READ_LOG)).one_or_none()
         if row is None or row.epoch != self._epoch:
@@ -306,7 +313,7 @@ class Transactions:
 
     async def _undo(
         self,
-        writer: AsyncConnection,
+        writer: Connection,
         log: Log,
         batch: Batch,
         sessions_before: Sequence[StoredSession],
@@ -329,9 +336,7 @@ class Transactions:
         self.log = undone
 
 
-async def _write_log(
-    writer: AsyncConnection, before: Log, after: Log, **columns: str | None
-) -> Log:
+async def _write_log(writer: Connection, before: Log, after: Log, **columns: str | None) -> Log:
     """Write the row of the log, if it is still as it was ``before``; return what it is now."""
     parameters: sql.Parameters = {
         "expected": before.transactions,
@@ -347,7 +352,7 @@ async def _write_log(
     return replace(after, transactions=before.transactions + 1)
 
 
-async def insert_sessions(writer: AsyncConnection, sessions: Sequence[StoredSession]) -> None:
+async def insert_sessions(writer: Connection, sessions: Sequence[StoredSession]) -> None:
     """Insert ``sessions`` with their memberships."""
     await execute(writer, sql.INSERT_SESSION, map(sql.session_row, sessions))
     rows = (row for session in sessions for row in sql.membership_rows(session))
@@ -355,7 +360,7 @@ async def insert_sessions(writer: AsyncConnection, sessions: Sequence[StoredSess
 
 
 async def execute(
-    writer: AsyncConnection, statement: Executable, rows: Iterable[sql.Parameters]
+    writer: Connection, statement: Executable, rows: Iterable[sql.Parameters]
 ) -> None:
     """Execute ``statement`` once for each of ``rows``."""
     parameters = list(rows)
@@ -363,8 +368,14 @@ async def execute(
         await writer.execute(statement, parameters)
 
 
+async def insert(writer: Connection, statement: str, rows: Sequence[sql.Values]) -> None:
+    """Execute an INSERT of `statements.insert_by_place` for all of ``rows``."""
+    if rows:
+        await writer.exec_driver_sql(statement, rows)
+
+
 async def fetch(
-    statement: Executable, parameters: sql.Parameters, connection: AsyncConnection
+    statement: Executable, parameters: sql.Parameters, connection: Connection
 ) -> Sequence[Row[Any]]:
     """Return all rows of a query."""
     return (await connection.execute(statement, parameters)).all()
