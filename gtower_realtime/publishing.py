@@ -1,13 +1,13 @@
 """One event's way: number and record, then deliver, then the receipt. Knows no wires."""
 
 import asyncio
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gtower_realtime import strict_json
 from gtower_realtime.events.server import SERVER_EVENTS, server_event
+from gtower_realtime.ids import RandomIds
 from gtower_realtime.journal import Journal
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.ports import Clock, Offset, Target, Transport
@@ -75,6 +75,7 @@ class Publisher:
         self._sessions = sessions
         self._clock = clock
         self._metrics = metrics
+        self._ids = RandomIds(12)
 
     def publish(
         self,
@@ -96,7 +97,7 @@ class Publisher:
             ValueError: the payload cannot be said in JSON.
         """
         body = strict_json.dumps(payload)
-        event_id = delivery.event_id or secrets.token_urlsafe(12)
+        event_id = delivery.event_id or self._ids.new()
         if delivery.is_volatile or not server_event(event).stored:
             return self._deliver_at_once(event_id, event, body, target, delivery.is_volatile)
         published_at = milliseconds(self._clock.now())

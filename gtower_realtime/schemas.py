@@ -44,6 +44,10 @@ def load(schema: Schema, value: Any) -> dict[str, Any]:
     Raises:
         ValidationFailed: with a list of sentences for each wrong field.
     """
+    if isinstance(schema, ArgumentSchema):
+        plain = schema.plain(value)
+        if plain is not None:
+            return plain
     try:
         return cast("dict[str, Any]", schema.load(value))
     except ValidationError as problem:
@@ -244,6 +248,13 @@ class ArgumentSchema(Schema):
     shorthand: ClassVar[str | None] = None
     error_messages = {"type": "Must be an object."}  # noqa: RUF012
 
+    def plain(self, argument: Any) -> dict[str, Any] | None:
+        """Return what the schema reads from the usual argument; None if it has to look closer.
+
+        Nearly every event has one of a few forms that need a glance and not a schema.
+        """
+        return None
+
     @pre_load
     def _expand_shorthand(self, argument: Any, **_: Any) -> Any:
         if self.shorthand is None:
@@ -261,6 +272,10 @@ class RoomArgument(ArgumentSchema):
     shorthand = "roomName"
 
     room = Name(required=True, data_key="roomName")
+
+    def plain(self, argument: Any) -> dict[str, Any] | None:
+        """Return the room of a bare string; see `ArgumentSchema.plain`."""
+        return {"room": argument} if _is_name(argument, MAX_ROOM_NAME) else None
 
 
 class JoinArgument(RoomArgument):
@@ -284,6 +299,10 @@ class CustomerArgument(ArgumentSchema):
 
     customer_id = Name(longest=MAX_CUSTOMER_ID, required=True, data_key="customerId")
 
+    def plain(self, argument: Any) -> dict[str, Any] | None:
+        """Return the customer of a bare string; see `ArgumentSchema.plain`."""
+        return {"customer_id": argument} if _is_name(argument, MAX_CUSTOMER_ID) else None
+
 
 class _MessageObject(ArgumentSchema):
     """What is checked of a relayed message that is an object; the rest of it is free."""
@@ -294,6 +313,16 @@ class _MessageObject(ArgumentSchema):
 
 
 _MESSAGE_OBJECT = _MessageObject()
+_CHECKED_IN_A_MESSAGE = _MESSAGE_OBJECT.fields.keys()
+
+
+def _is_name(value: Any, longest: int) -> bool:
+    return isinstance(value, str) and problem_with_name(value, longest) is None
+
+
+def _is_free(message: Any) -> bool:
+    """Say whether nothing of a message is to be checked."""
+    return not isinstance(message, dict) or _CHECKED_IN_A_MESSAGE.isdisjoint(message)
 
 
 def check_message(message: Any) -> None:
@@ -302,7 +331,7 @@ def check_message(message: Any) -> None:
     Raises:
         ValidationError: ``type`` is not a string of 1 to 64, or ``timestamp`` not ISO 8601.
     """
-    if isinstance(message, dict):
+    if not _is_free(message):
         _MESSAGE_OBJECT.load(message)
 
 
@@ -313,6 +342,13 @@ class RoomMessageArgument(ArgumentSchema):
     message = Json(required=True)
     client_message_id = ClientMessageId(data_key="clientMsgId")
 
+    def plain(self, argument: Any) -> dict[str, Any] | None:
+        """Return a room and a message with nothing to check; see `ArgumentSchema.plain`."""
+        if not isinstance(argument, dict) or argument.keys() != {"room", "message"}:
+            return None
+        is_plain = _is_name(argument["room"], MAX_ROOM_NAME) and _is_free(argument["message"])
+        return dict(argument) if is_plain else None
+
     @validates("message")
     def _check_message(self, message: Any, **_: Any) -> None:
         check_message(message)
@@ -322,6 +358,10 @@ class MessageArgument(ArgumentSchema):
     """Any JSON value; of an object, ``type`` and ``timestamp`` are checked. Held as ``message``."""
 
     message = Json(required=True)
+
+    def plain(self, argument: Any) -> dict[str, Any] | None:
+        """Return a message with nothing to check; see `ArgumentSchema.plain`."""
+        return {"message": argument} if _is_free(argument) else None
 
     @pre_load
     def _hold(self, argument: Any, **_: Any) -> dict[str, Any]:

@@ -37,6 +37,8 @@ from gtower_realtime.timestamps import format_timestamp, from_milliseconds, mill
 ServiceState = Literal["active", "draining", "degraded"]
 
 Answer = asyncio.Future[dict[str, Any]]
+Relayed = asyncio.Future[Receipt] | Awaitable[Answer]
+"""A receipt, or its dictionary as it was given before."""
 
 DEFAULT_LIMIT = 50
 
@@ -155,13 +157,14 @@ class RealtimeService:
     # acknowledgement says, or has to be awaited for it when something has to be read first: what
     # the client asks for next comes after that.
 
-    def relay_message(self, client_id: str, message: Any) -> Answer | Awaitable[Answer]:
+    def relay_message(self, client_id: str, message: Any) -> Relayed:
         """Send ``message`` unchanged to all others and tell the sender; return the receipt."""
-        received = {"originalMessage": message, "receivedAt": self._timestamp()}
+        now = self._timestamp()
+        received = {"originalMessage": message, "receivedAt": now}
         return self._relay(
             client_id,
             "messageBroadcast",
-            {"from": client_id, "message": message, "timestamp": self._timestamp()},
+            {"from": client_id, "message": message, "timestamp": now},
             Target.all(excluded=frozenset({client_id})),
             message.get("clientMsgId") if isinstance(message, dict) else None,
             then=lambda _: self._transport.send(client_id, "messageReceived", received),
@@ -169,7 +172,7 @@ class RealtimeService:
 
     def relay_room_message(
         self, client_id: str, room: str, message: Any, client_message_id: str | None = None
-    ) -> Answer | Awaitable[Answer]:
+    ) -> Relayed:
         """Send ``message`` unchanged to the room's members, the sender among them if it is one.
 
         Raises:
@@ -233,10 +236,10 @@ class RealtimeService:
         target: Target,
         client_message_id: str | None,
         then: Callable[[Receipt], None] | None = None,
-    ) -> Answer | Awaitable[Answer]:
+    ) -> Relayed:
         """Publish what a client says; with an id of its own, once however often it says it."""
         if client_message_id is None:
-            return mapped(self._publisher.publish(event, payload, target, then), Receipt.as_dict)
+            return self._publisher.publish(event, payload, target, then)
         return self._relay_once(client_id, event, payload, target, client_message_id, then)
 
     async def _relay_once(

@@ -25,7 +25,9 @@ class SystemClock:
 
 def format_timestamp(moment: datetime) -> str:
     """Return an aware time as the wire has it."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def parse_timestamp(text: str) -> datetime:

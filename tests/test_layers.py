@@ -15,6 +15,7 @@ FLOORS = (
         "gtower_realtime",
         "private_apis",
         "errors",
+        "ids",
         "names",
         "timestamps",
         "strict_json",

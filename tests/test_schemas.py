@@ -3,12 +3,16 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from marshmallow import Schema
 
 from gtower_realtime.errors import ValidationFailed
 from gtower_realtime.schemas import (
+    ArgumentSchema,
     ChatMessageSchema,
     CustomerArgument,
+    JoinArgument,
     MessageArgument,
     NotificationSchema,
     RoomArgument,
@@ -266,3 +270,28 @@ def test_at_most_twenty_fields_are_named() -> None:
 def test_a_body_of_very_many_fields_is_not_looked_at() -> None:
     refusal = refusal_of(NOTIFICATION, {f"x{number}": 1 for number in range(101)})
     assert refusal.fields == {"_schema": ["Must have at most 100 fields."]}
+
+
+@given(
+    st.sampled_from(
+        [MessageArgument, RoomArgument, JoinArgument, CustomerArgument, RoomMessageArgument]
+    ),
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=3) | st.just("x" * 190) | st.just("a\n"),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(["room", "roomName", "message", "type", "clientMsgId", "a"]),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=4,
+    ),
+)
+def test_a_glance_at_an_argument_sees_what_the_schema_reads(
+    kind: type[ArgumentSchema], argument: Any
+) -> None:
+    schema = kind()
+    plain = schema.plain(argument)
+    assert plain is None or plain == schema.load(argument)

@@ -6,7 +6,6 @@ python-socketio 5.18 asks for what is under "For python-socketio"; requests come
 
 import asyncio
 import re
-import secrets
 import sys
 import time
 from collections import deque
@@ -46,6 +45,7 @@ from gtower_realtime.engineio.session import (
 )
 from gtower_realtime.engineio.websocket_handshake import WebSocketHandshakeHandler
 from gtower_realtime.errors import Draining, RealtimeError
+from gtower_realtime.ids import RandomIds
 from gtower_realtime.limits import ConnectionLimits
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.origins import OriginPolicy
@@ -128,6 +128,7 @@ class EngineIOServer:
         self._deadlines = DeadlineQueue(config.clock, config.metrics.loop_stall_seconds.inc)
         self.buffer = memoryview(bytearray(_BUFFER_BYTES))
         """Where what has come is put, by whichever WebSocket; used up before the next reads."""
+        self._ids = RandomIds(15)
         self._waiting: list[Session] = []
         self._groups_waiting: list[Group] = []
         self._closed: deque[Session] = deque()
@@ -407,7 +408,7 @@ class EngineIOServer:
 
     def generate_id(self) -> str:
         """Return a new id of 20 URL-safe characters that cannot be guessed."""
-        return secrets.token_urlsafe(15)
+        return self._ids.new()
 
     async def send(self, sid: str, data: str | bytes) -> None:
         """Queue a message; silent when the session is gone."""

@@ -1,6 +1,7 @@
 """The client-event table bound to Socket.IO: from a packet to a method of the service and back."""
 
 import asyncio
+import logging
 from typing import Any
 
 import structlog
@@ -9,12 +10,12 @@ from gtower_realtime.clients import Client
 from gtower_realtime.connections import Arrival
 from gtower_realtime.errors import Overloaded, RealtimeError, StoreUnavailable
 from gtower_realtime.events.client import client_event
-from gtower_realtime.futures import mapped
 from gtower_realtime.gateway.pace import Pace
 from gtower_realtime.gateway.server import PendingConnection, SocketIOServer
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import MAX_EVENT_NAME
 from gtower_realtime.ports import Clock, Transport
+from gtower_realtime.publishing import Receipt
 from gtower_realtime.recovery import Claim
 from gtower_realtime.service import RealtimeService
 from gtower_realtime.timestamps import format_timestamp
@@ -44,6 +45,8 @@ class ClientEvents:
         self._pace = pace
         self._clock = clock
         self._metrics = metrics
+        # Asked once: to make a message that nobody will see takes longer than to relay one.
+        self._debugs = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
 
     def bind(self, server: SocketIOServer) -> None:
         """Make this the one place where the events of ``server`` arrive."""
@@ -51,6 +54,7 @@ class ClientEvents:
         server.on_departed(self._departed)
         server.on_refused(self._refused)
         server.on_dismissed(self._dismissed)
+        server.on_answered(_affirmed)
         for namespace in server.namespaces:
             server.on("*", self._said, namespace=namespace)
 
@@ -92,22 +96,17 @@ class ClientEvents:
         self._service.client_has_everything(client_id, confirmed)
         self._service.client_disconnected(client_id, may_return=may_return)
 
-    async def _said(
-        self, event: str, client_id: str, *arguments: Any
-    ) -> "asyncio.Future[dict[str, Any]] | dict[str, Any]":
+    async def _said(self, event: str, client_id: str, *arguments: Any) -> Any:
         await self._pace.keep(client_id, "events")
         row = client_event(event)
         if row.rate is not None:
             await self._pace.keep(client_id, row.rate)
         self._metrics.events_received.labels(row.name).inc()
-        logger.debug("event", client_id=client_id, client_event=row.name)
+        if self._debugs:
+            logger.debug("event", client_id=client_id, client_event=row.name)
         method = getattr(self._service, row.method)
         answer = method(client_id, **row.read(list(arguments)))
-        if not isinstance(answer, asyncio.Future):
-            answer = await answer
-        if isinstance(answer, asyncio.Future):
-            return mapped(answer, _affirmed)
-        return _affirmed(answer)
+        return answer if isinstance(answer, asyncio.Future) else await answer
 
     def _refused(self, client_id: str, event: str, refusal: RealtimeError) -> None:
         logger.debug("refused", client_id=client_id, code=refusal.code, reason=refusal.message)
@@ -131,8 +130,8 @@ class ClientEvents:
         self._transport.send(client_id, "exception", payload)
 
 
-def _affirmed(answer: dict[str, Any]) -> dict[str, Any]:
-    return {"ok": True, **answer}
+def _affirmed(answer: Receipt | dict[str, Any]) -> dict[str, Any]:
+    return {"ok": True, **(answer.as_dict() if isinstance(answer, Receipt) else answer)}
 
 
 def _takes_offsets(pending: PendingConnection) -> bool:

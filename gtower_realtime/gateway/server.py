@@ -45,6 +45,14 @@ Dismissed = Callable[[str, int, str], None]
 """Called with the client id, the close code and the reason."""
 
 
+Answered = Callable[[Any], Any]
+"""Called with a handler's answer; returns what the acknowledgement says."""
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
 class SocketIOServer(AsyncServer):  # type: ignore[misc]
     """A strict Socket.IO v5 server on the Engine.IO server of this house.
 
@@ -77,6 +85,7 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         self._acknowledgements = Acknowledgements(self.eio.sessions)
         self._refused: Refused | None = None
         self._dismissed: Dismissed | None = None
+        self._answered: Answered = _as_it_is
         self._gone_for_good: set[str] = set()
         self._carries_binary = carries_binary
         self._handler_timeout = handler_timeout
@@ -101,6 +110,10 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
     def on_dismissed(self, handler: Dismissed) -> None:
         """Have ``handler`` tell clients why, before they are disconnected for good."""
         self._dismissed = handler
+
+    def on_answered(self, handler: Answered) -> None:
+        """Have ``handler`` make what is acknowledged of what a handler of events answers."""
+        self._answered = handler
 
     def _engineio_server_class(self) -> type[EngineIOServer]:
         return EngineIOServer
@@ -265,7 +278,7 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
                 # It has to be recorded first; the client's next event is taken up meanwhile.
                 self._acknowledgements.defer(eio_sid, answer, partial(self._settle, sid, pkt))
                 return
-            outcome = _acknowledgement(pkt, answer)
+            outcome = _acknowledgement(pkt, self._answered(answer))
         except Exception as problem:  # noqa: BLE001 - the edge: told to the client
             outcome = self._refuse(sid, pkt, problem)
         self._acknowledgements.give(eio_sid, outcome)
@@ -274,7 +287,7 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         self, sid: str, pkt: StrictPacket, answer: "asyncio.Future[Any]"
     ) -> list[EncodedPacket]:
         try:
-            return _acknowledgement(pkt, answer.result())
+            return _acknowledgement(pkt, self._answered(answer.result()))
         except Exception as problem:  # noqa: BLE001 - the edge: told to the client
             return self._refuse(sid, pkt, problem)
 

@@ -338,7 +338,8 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
         if len(self._pipelined) > _MAX_PIPELINED:
             self._refuse(_BAD_REQUEST)
             return
-        is_full = self._is_held and request is not None and bool(request.chunks)
+        # One piece may wait: mostly it is the whole body, and its handler is about to begin.
+        is_full = self._is_held and request is not None and len(request.chunks) > 1
         wants_more = not (is_full or self._pipelined or self._is_upgrading)
         if wants_more != self._is_reading:
             self._is_reading = wants_more
