@@ -194,8 +194,9 @@ class Application:
         )
         return tornado.web.Application(
             [
-                *(route.url_spec(context) for route in routes),
+                # In the order in which most requests come.
                 *self.socketio.eio.routes(_SOCKET_IO_PATH),
+                *(route.url_spec(context) for route in routes),
             ],
             default_handler_class=operations.NotFoundHandler,
             default_handler_args={"context": context, "route": "(none)"},

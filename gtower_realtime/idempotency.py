@@ -7,6 +7,7 @@ codes these are.
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -33,9 +34,19 @@ MAX_KEY_LENGTH = 255
 Also = Callable[[StoredEvent], Sequence[Change]]
 """What is to be recorded in the same transaction as an event."""
 
-Publish = Callable[[Also], "asyncio.Future[Receipt]"]
+Publish = Callable[[Also | None], "asyncio.Future[Receipt]"]
 Shape = Callable[[dict[str, Any]], dict[str, Any]]
 """Makes an answer of a receipt's dictionary."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """What is known of a key that is being worked on. ``answer`` is None unless one was given."""
+
+    key: str
+    fingerprint: str
+    now: int
+    answer: str | None
 
 
 class OnceOnly:
@@ -61,14 +72,19 @@ class OnceOnly:
     ) -> "asyncio.Future[tuple[dict[str, Any], bool]]":
         """Look for the answer and, unless it is known, run ``publish``; return what it will be.
 
-        ``scope`` ends with the caller's key. What the caller publishes after this has returned
-        comes later in the log.
+        What the caller publishes after this has returned comes later in the log. Raises as
+        :meth:`look_up` and :meth:`carry_on` do.
+        """
+        return self.carry_on(await self.look_up(scope, body), publish, shape)
+
+    async def look_up(self, scope: tuple[str, ...], body: bytes) -> "LookUp":
+        """Look for the answer to a key, the last part of ``scope``; :meth:`carry_on` must follow.
 
         Raises:
             ValidationFailed: the key is empty or longer than 255 characters.
             IdempotencyInFlight: the same key is being worked on.
             IdempotencyMismatch: the key was used with another body.
-            RealtimeError: whatever ``publish`` raises; the future, whatever its own fails with.
+            StoreUnavailable: nobody can say at the moment.
         """
         if not 0 < len(scope[-1]) <= MAX_KEY_LENGTH:
             sentence = f"An idempotency key has 1 to {MAX_KEY_LENGTH} characters."
@@ -78,36 +94,50 @@ class OnceOnly:
             raise IdempotencyInFlight("A request with this key is being worked on.")
         self._in_flight.add(key)
         try:
-            answered = await self._begin(key, _digest(body), publish, shape)
+            now = milliseconds(self._clock.now())
+            known = await self._journal.find_answer(key, now)
         except BaseException:
             self._in_flight.discard(key)
             raise
-        answered.add_done_callback(lambda _: self._in_flight.discard(key))
-        return answered
+        fingerprint = _digest(body)
+        if known is not None and known.fingerprint != fingerprint:
+            self._in_flight.discard(key)
+            raise IdempotencyMismatch("This key was used with another body.")
+        return LookUp(key, fingerprint, now, None if known is None else known.answer)
 
-    async def _begin(
-        self, key: str, fingerprint: str, publish: Publish, shape: Shape
+    def carry_on(
+        self, found: "LookUp", publish: Publish, shape: Shape
     ) -> "asyncio.Future[tuple[dict[str, Any], bool]]":
-        now = milliseconds(self._clock.now())
-        known = await self._journal.find_answer(key, now)
-        if known is not None:
-            if known.fingerprint != fingerprint:
-                raise IdempotencyMismatch("This key was used with another body.")
-            again: asyncio.Future[tuple[dict[str, Any], bool]]
-            again = asyncio.get_running_loop().create_future()
-            again.set_result((strict_json.loads(known.answer), True))
-            return again
+        """Run ``publish`` unless the answer is known; return what it will be.
+
+        Raises:
+            RealtimeError: whatever ``publish`` raises; the future, whatever its own fails with.
+        """
+        answered: asyncio.Future[tuple[dict[str, Any], bool]]
+        if found.answer is not None:
+            self._in_flight.discard(found.key)
+            answered = asyncio.get_running_loop().create_future()
+            answered.set_result((strict_json.loads(found.answer), True))
+            return answered
 
         def given(receipt: dict[str, Any]) -> AnswerGiven:
             answer = strict_json.dumps(shape(receipt))
-            return AnswerGiven(GivenAnswer(key, fingerprint, answer, now + KEPT_SECONDS * 1000))
+            expires_at = found.now + KEPT_SECONDS * 1000
+            return AnswerGiven(GivenAnswer(found.key, found.fingerprint, answer, expires_at))
 
         def with_event(event: StoredEvent) -> list[Change]:
             # Who gets it is known after the delivery; should we die before, nobody has got it.
             offset = self._journal.offset(event.number)
             return [given(Receipt(event.id, recipients=0, pending=0, offset=offset).as_dict())]
 
-        return asyncio.ensure_future(self._finish(publish(with_event), given, shape))
+        try:
+            published = publish(with_event)
+        except BaseException:
+            self._in_flight.discard(found.key)
+            raise
+        answered = asyncio.ensure_future(self._finish(published, given, shape))
+        answered.add_done_callback(lambda _: self._in_flight.discard(found.key))
+        return answered
 
     async def _finish(
         self,

@@ -6,6 +6,7 @@ own; a `ports.Store` keeps what it records.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,10 @@ _MAX_BATCH = 1000
 _MAX_BATCH_BYTES = 8 * 1024 * 1024
 _MAX_WAITING = 20_000
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
+
+# What takes effect in one turn of the loop.
+_TURN_BYTES = 256 * 1024
+_TURN_SECONDS = 0.01
 
 # Events in one read of the store, so that large ones do not fill the memory.
 _READ_SLICE = 100
@@ -88,6 +93,8 @@ class Journal:
         self._trimming = asyncio.Lock()
         self._worker: asyncio.Task[None] | None = None
         self._number = 0
+        self._now = time.monotonic
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
         self._is_failing = False
         self.epoch = ""
@@ -149,10 +156,11 @@ class Journal:
         What ``also`` returns is recorded in the same transaction. ``size`` is about how many bytes
         there are to record.
 
-        Events are applied in the order of their numbers, in the order of the calls, each in the
-        same turn of the loop as all that was recorded with it. Cancelling the future changes
-        nothing of that. It fails with `StoreUnavailable` when the event was not recorded, and with
-        `Overloaded` when too much waits already: then nobody has seen it.
+        Events are applied in the order of their numbers, in the order of the calls, and what was
+        recorded together in as few turns of the loop as its size allows. Cancelling the future
+        changes nothing of that. It fails with `StoreUnavailable` when the event was not recorded,
+        and with `Overloaded` when too much waits already: then nobody has seen it.
+
         """
         made: list[StoredEvent] = []
 
@@ -174,7 +182,9 @@ class Journal:
         return self._put(_Entry(False, 0, changes, apply, self._future()))
 
     def _future(self) -> "asyncio.Future[Any]":
-        return asyncio.get_running_loop().create_future()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.create_future()
 
     def _put(self, entry: _Entry) -> "asyncio.Future[Any]":
         is_full = len(self._waiting) >= _MAX_WAITING or self._waiting_bytes >= _MAX_WAITING_BYTES
@@ -222,7 +232,14 @@ class Journal:
             for entry, _ in numbered:
                 _fail(entry, StoreUnavailable(problem, headers=_RETRY_AFTER))
             return
+        size, until = 0, self._now() + _TURN_SECONDS
         for entry, number in numbered:
+            if size > _TURN_BYTES or self._now() > until:
+                # What was handed over is written first: a burst must not look like clients that do
+                # not read, nor hold up everybody else.
+                await asyncio.sleep(0)
+                size, until = 0, self._now() + _TURN_SECONDS
+            size += entry.size
             self.last_number = number
             try:
                 result = entry.apply(number)

@@ -16,7 +16,7 @@ from gtower_realtime.sessions import Sessions, addresses
 from gtower_realtime.timestamps import milliseconds
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
     """What became of a published event.
 

@@ -9,9 +9,11 @@ EVERYONE = ""
 """The address of an event that is for all; no room has this name."""
 
 
-@dataclass(frozen=True, slots=True)
+# Neither this nor `EventAppended` is frozen: one is made for each event, and a frozen one takes
+# several times as long to make.
+@dataclass(slots=True)
 class StoredEvent:
-    """One event of the log. ``payload`` is JSON text, as it was sent.
+    """One event of the log; never changed. ``payload`` is JSON text, as it was sent.
 
     ``addresses`` are the rooms it was for: joined rooms, `user:<id>` rooms, client ids, or
     `EVERYONE`. ``excluded`` are client ids.
@@ -77,7 +79,7 @@ class GivenAnswer:
 # What one transaction may consist of.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EventAppended:
     """An event takes its place in the log."""
 

@@ -29,6 +29,8 @@ _MAX_KEY_LENGTH = 128
 MAX_OFFSET_LENGTH = 100
 MAX_PAGE = 300
 MAX_EVENT_ID = 128
+MAX_BATCH = 1000
+"""Events of one batch."""
 MAX_TARGETS = 10_000
 MAX_TTL_SECONDS = 10 * 365 * 24 * 3600
 _MAX_BODY_FIELDS = 100
@@ -44,7 +46,7 @@ def load(schema: Schema, value: Any) -> dict[str, Any]:
     Raises:
         ValidationFailed: with a list of sentences for each wrong field.
     """
-    if isinstance(schema, ArgumentSchema):
+    if isinstance(schema, QuickSchema):
         plain = schema.plain(value)
         if plain is not None:
             return plain
@@ -113,6 +115,18 @@ class Name(fields.String):
         return name
 
 
+def _is_name(value: Any, longest: int) -> bool:
+    return isinstance(value, str) and problem_with_name(value, longest) is None
+
+
+def _are_names(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= MAX_TARGETS
+        and all(_is_name(name, MAX_ROOM_NAME) for name in value)
+    )
+
+
 class Names(fields.List[str]):
     """A list of names; null is an empty one."""
 
@@ -169,7 +183,18 @@ class Metadata(fields.Field[dict[str, Any]]):
         return value
 
 
-class ClosedSchema(Schema):
+class QuickSchema(Schema):
+    """A schema that has to look closely only at what is unusual."""
+
+    def plain(self, value: Any) -> dict[str, Any] | None:
+        """Return what the schema reads from a usual ``value``; None if it has to look closer.
+
+        Nearly everything has one of a few forms that need a glance and not a schema.
+        """
+        return None
+
+
+class ClosedSchema(QuickSchema):
     """A body in which an unknown field is an error, so that a misspelt one is noticed."""
 
     class Meta:
@@ -234,8 +259,36 @@ class PublishSchema(ClosedSchema):
     )
     event_id = Name(longest=MAX_EVENT_ID, data_key="id", allow_none=True)
 
+    def plain(self, value: Any) -> dict[str, Any] | None:
+        """Return an event for rooms, users and clients; see `QuickSchema.plain`."""
+        if not isinstance(value, dict) or not value.keys() <= _PLAIN_PUBLISH:
+            return None
+        event, body = value.get("event"), value.get("data")
+        if not isinstance(event, str) or "\x00" in event or not isinstance(body, dict):
+            return None
+        are_plain = all(_are_names(value[name]) for name in value.keys() & _PLAIN_TARGETS)
+        return dict(value) if are_plain else None
 
-class ArgumentSchema(Schema):
+
+_PLAIN_TARGETS = frozenset({"rooms", "users", "clients"})
+_PLAIN_PUBLISH = _PLAIN_TARGETS | {"event", "data"}
+
+
+class BatchSchema(ClosedSchema):
+    """The body of a batch: what would be the bodies of so many publish requests."""
+
+    publish = fields.List(
+        fields.Raw(allow_none=True), required=True, validate=validate.Length(max=MAX_BATCH)
+    )
+
+    def plain(self, value: Any) -> dict[str, Any] | None:
+        """Return a list that is not too long; see `QuickSchema.plain`."""
+        is_plain = isinstance(value, dict) and value.keys() == {"publish"}
+        items = value["publish"] if is_plain else None
+        return dict(value) if isinstance(items, list) and len(items) <= MAX_BATCH else None
+
+
+class ArgumentSchema(QuickSchema):
     """The one argument of a client event; unknown fields of an object are ignored.
 
     ``shorthand`` names the field that a bare string stands for: ``"sales"`` for
@@ -247,13 +300,6 @@ class ArgumentSchema(Schema):
 
     shorthand: ClassVar[str | None] = None
     error_messages = {"type": "Must be an object."}  # noqa: RUF012
-
-    def plain(self, argument: Any) -> dict[str, Any] | None:
-        """Return what the schema reads from the usual argument; None if it has to look closer.
-
-        Nearly every event has one of a few forms that need a glance and not a schema.
-        """
-        return None
 
     @pre_load
     def _expand_shorthand(self, argument: Any, **_: Any) -> Any:
@@ -273,9 +319,9 @@ class RoomArgument(ArgumentSchema):
 
     room = Name(required=True, data_key="roomName")
 
-    def plain(self, argument: Any) -> dict[str, Any] | None:
-        """Return the room of a bare string; see `ArgumentSchema.plain`."""
-        return {"room": argument} if _is_name(argument, MAX_ROOM_NAME) else None
+    def plain(self, value: Any) -> dict[str, Any] | None:
+        """Return the room of a bare string; see `QuickSchema.plain`."""
+        return {"room": value} if _is_name(value, MAX_ROOM_NAME) else None
 
 
 class JoinArgument(RoomArgument):
@@ -299,9 +345,9 @@ class CustomerArgument(ArgumentSchema):
 
     customer_id = Name(longest=MAX_CUSTOMER_ID, required=True, data_key="customerId")
 
-    def plain(self, argument: Any) -> dict[str, Any] | None:
-        """Return the customer of a bare string; see `ArgumentSchema.plain`."""
-        return {"customer_id": argument} if _is_name(argument, MAX_CUSTOMER_ID) else None
+    def plain(self, value: Any) -> dict[str, Any] | None:
+        """Return the customer of a bare string; see `QuickSchema.plain`."""
+        return {"customer_id": value} if _is_name(value, MAX_CUSTOMER_ID) else None
 
 
 class _MessageObject(ArgumentSchema):
@@ -314,10 +360,6 @@ class _MessageObject(ArgumentSchema):
 
 _MESSAGE_OBJECT = _MessageObject()
 _CHECKED_IN_A_MESSAGE = _MESSAGE_OBJECT.fields.keys()
-
-
-def _is_name(value: Any, longest: int) -> bool:
-    return isinstance(value, str) and problem_with_name(value, longest) is None
 
 
 def _is_free(message: Any) -> bool:
@@ -342,12 +384,12 @@ class RoomMessageArgument(ArgumentSchema):
     message = Json(required=True)
     client_message_id = ClientMessageId(data_key="clientMsgId")
 
-    def plain(self, argument: Any) -> dict[str, Any] | None:
-        """Return a room and a message with nothing to check; see `ArgumentSchema.plain`."""
-        if not isinstance(argument, dict) or argument.keys() != {"room", "message"}:
+    def plain(self, value: Any) -> dict[str, Any] | None:
+        """Return a room and a message with nothing to check; see `QuickSchema.plain`."""
+        if not isinstance(value, dict) or value.keys() != {"room", "message"}:
             return None
-        is_plain = _is_name(argument["room"], MAX_ROOM_NAME) and _is_free(argument["message"])
-        return dict(argument) if is_plain else None
+        is_plain = _is_name(value["room"], MAX_ROOM_NAME) and _is_free(value["message"])
+        return dict(value) if is_plain else None
 
     @validates("message")
     def _check_message(self, message: Any, **_: Any) -> None:
@@ -359,9 +401,9 @@ class MessageArgument(ArgumentSchema):
 
     message = Json(required=True)
 
-    def plain(self, argument: Any) -> dict[str, Any] | None:
-        """Return a message with nothing to check; see `ArgumentSchema.plain`."""
-        return {"message": argument} if _is_free(argument) else None
+    def plain(self, value: Any) -> dict[str, Any] | None:
+        """Return a message with nothing to check; see `QuickSchema.plain`."""
+        return {"message": value} if _is_free(value) else None
 
     @pre_load
     def _hold(self, argument: Any, **_: Any) -> dict[str, Any]:

@@ -7,10 +7,11 @@ docs/embedding.md.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from gtower_realtime import strict_json
+from gtower_realtime.batches import BatchItem, Outcome, send_batch
 from gtower_realtime.clients import Client, ClientRegistry
 from gtower_realtime.connections import Arrival, Connections
 from gtower_realtime.errors import (
@@ -283,7 +284,7 @@ class RealtimeService:
             Draining: the server is going down. Nothing is stored.
             StoreUnavailable: it could not be recorded, and nobody has seen it.
         """
-        return await self._send(event, body, target, delivery, None)
+        return await self.begin_send(event, body, target, delivery)
 
     async def send_once(
         self,
@@ -303,9 +304,13 @@ class RealtimeService:
         return await self._once_only.run(
             scope,
             request_body,
-            lambda also: self._send(event, body, target, delivery, also),
+            lambda also: self.begin_send(event, body, target, delivery, also),
             shape,
         )
+
+    async def send_batch(self, items: Sequence[BatchItem | RealtimeError]) -> list[Outcome]:
+        """Send many events, recorded together; see `batches.send_batch`."""
+        return await send_batch(items, self._once_only)
 
     def unknown_clients(self, client_ids: Iterable[str]) -> list[str]:
         """Return those that are neither connected nor able to come back."""
@@ -315,14 +320,19 @@ class RealtimeService:
             if client_id not in self._clients and self._sessions.of_client(client_id) is None
         ]
 
-    def _send(
+    def begin_send(
         self,
         event: str,
         body: Mapping[str, Any],
         target: Target,
-        delivery: Delivery,
-        also: Also | None,
+        delivery: Delivery = AS_USUAL,
+        also: Also | None = None,
     ) -> "asyncio.Future[Receipt]":
+        """Do what :meth:`send` does, but return at once: events are sent in the order of the calls.
+
+        What ``also`` returns is recorded together with the event. Refusals that can be told at once
+        are raised here, the others by the future.
+        """
         refusal = self.refusal_of_new_work()
         needs_store = isinstance(refusal, StoreUnavailable)
         if refusal is not None and not (needs_store and delivery.is_volatile):

@@ -191,6 +191,8 @@ class Sessions:
 
     def count_away(self, target: Target) -> int:
         """Count the clients that are away and for which an event to ``target`` is."""
+        if not self._away_in:
+            return 0
         addressed = {
             client_id
             for address in addresses(target)

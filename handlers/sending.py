@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from gtower_realtime.ports import Target
@@ -9,7 +10,7 @@ from gtower_realtime.publishing import AS_USUAL, Delivery
 from handlers.base import ApiHandler
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sending:
     """What a request wants sent; ``details`` are added to the answer."""
 
@@ -32,9 +33,7 @@ class SendingHandler(ApiHandler):
         Raises as `RealtimeService.send` and `OnceOnly.run` do.
         """
 
-        def shape(receipt: dict[str, Any]) -> dict[str, Any]:
-            return {"success": True, "message": sending.message, **receipt, **sending.details}
-
+        shape = partial(shaped, sending)
         service = self.context.service
         event, body, target = sending.event, sending.body, sending.target
         key = self.request.headers.get("Idempotency-Key", sending.delivery.event_id)
@@ -42,11 +41,20 @@ class SendingHandler(ApiHandler):
             receipt = await service.send(event, body, target, sending.delivery)
             self.reply(201, shape(receipt.as_dict()))
             return
-        caller = "" if self.api_key is None else self.api_key.name
-        scope = (caller, "POST", self.request.path.rstrip("/"), key)
+        scope = self.scope_of(key)
         answer, is_replayed = await service.send_once(
             scope, self.body(), shape, event, body, target, sending.delivery
         )
         if is_replayed:
             self.set_header("Idempotency-Replayed", "true")
         self.reply(201, answer)
+
+    def scope_of(self, key: str) -> tuple[str, ...]:
+        """Return within what an idempotency key means one request: the caller, the path."""
+        caller = "" if self.api_key is None else self.api_key.name
+        return (caller, "POST", self.request.path.rstrip("/"), key)
+
+
+def shaped(sending: Sending, receipt: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer to a request whose event has this receipt."""
+    return {"success": True, "message": sending.message, **receipt, **sending.details}

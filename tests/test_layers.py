@@ -39,6 +39,7 @@ FLOORS = (
         "membership",
         "connections",
         "idempotency",
+        "batches",
         "service",
     ),
     # What two of the edges share.

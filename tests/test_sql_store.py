@@ -144,7 +144,7 @@ async def test_a_closed_store_takes_nothing_more_and_stays_closed(
 
 def lose_outcomes(store: SqlStore, count: int) -> None:
     """Let the next ``count`` commits happen, and the connection break before anybody is told."""
-    dialect = store.database.dialect
+    dialect = store.database.dialect  # type: ignore[attr-defined]
     commit = dialect.do_commit
     left = count
 

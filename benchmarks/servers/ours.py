@@ -14,6 +14,7 @@ from tornado.web import RequestHandler
 
 from gtower_realtime import server
 from gtower_realtime.application import Application
+from gtower_realtime.ports import Target
 from gtower_realtime.service import RealtimeService
 from gtower_realtime.settings import Settings, SettingsError
 
@@ -31,10 +32,13 @@ class EmitHandler(RequestHandler):
         body = json.loads(self.request.body)
         rooms = [room for room in self._rooms() if room.startswith("room-")]
         for _ in range(int(self.get_query_argument("rounds"))):
-            # At once, as whoever has many to send does: a commit is for all that wait for one.
-            await asyncio.gather(
-                *(self._service.send_event_to_room(room, "orderUpdated", body) for room in rooms)
-            )
+            # All begun before any is awaited, as whoever has many to send does: they are recorded
+            # together.
+            begun = [
+                self._service.begin_send("orderUpdated", body, Target.room(room)) for room in rooms
+            ]
+            for receipt in begun:
+                await receipt
             await asyncio.sleep(0)
         self.set_status(201)
         self.finish({"success": True})

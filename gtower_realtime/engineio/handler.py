@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
 from gtower_realtime import strict_json
@@ -45,7 +46,7 @@ class EngineIOHandler(BoundedBodyHandler):
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log faults of ours once; a refusal is an answer."""
-        if not isinstance(value, HandshakeRefused | RealtimeError | HTTPError):
+        if not isinstance(value, HandshakeRefused | RealtimeError | HTTPError | StreamClosedError):
             super().log_exception(typ, value, tb)
 
 

@@ -68,13 +68,16 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         # for a session with nothing left in the transport, and until `connection_lost`.
         self._write = partial(os.write, transport.get_extra_info("socket").fileno())
 
-    def carry(self, session: Session) -> None:
-        """Begin as the transport of a new session."""
+    def carry(self, session: Session, head: bytes) -> None:
+        """Begin as the transport of a new session: ``head`` goes ahead of all that waits for it."""
         self._session = session
+        packets = session.take(SLICE_BYTES)
+        self._transport.write(head + b"".join([packet.frame for packet in packets]))
         self._offer_to_write()
 
-    def probe(self, session: Session) -> None:
-        """Begin as the one that wants to take over a session from polling."""
+    def probe(self, session: Session, head: bytes) -> None:
+        """Begin with ``head`` as the one that wants to take over a session from polling."""
+        self._transport.write(head)
         if session.begin_upgrade(self):
             self._session = session
             self._is_probe = True
@@ -85,10 +88,11 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def begin(self, unread: bytes) -> None:
         """Take what has come already, and read on."""
-        if unread:
+        self._transport.set_protocol(self)
+        self._is_reading = self._transport.is_reading()
+        if unread or not self._is_reading:
             self._reader.feed(unread)
-        self._is_reading = False
-        self._take_frames()
+            self._take_frames()
 
     # Reading
 

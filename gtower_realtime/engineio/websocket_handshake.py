@@ -6,6 +6,7 @@ import hashlib
 from typing import cast
 
 from tornado.httputil import HTTPServerRequest
+from tornado.iostream import StreamClosedError
 
 from gtower_realtime.engineio.handler import EngineIOHandler
 from gtower_realtime.engineio.handshake import (
@@ -47,30 +48,29 @@ class WebSocketHandshakeHandler(EngineIOHandler):
         self.check_declared_body()
         query = Query.of(self.request)
         query.check("websocket")
-        accept = _accept(self.request)
+        head = _SWITCHING % _accept(self.request).encode()
         session = session_of(query, self._engineio.sessions)
         if session is not None:
             self._engineio.expire_if_due(session)
-            detached = self._switch(accept)
-            connection = WebSocketConnection(detached.transport, self._engineio)
-            detached.hand_over(connection)
-            connection.probe(session)
-            connection.begin(detached.unread)
+            transport, unread = self._leave_http()
+            connection = WebSocketConnection(transport, self._engineio)
+            connection.probe(session, head)
+            connection.begin(unread)
             return
         admission = await self._engineio.admit(self.request)
-        detached = self._switch(accept)
-        if detached.transport.is_closing():
+        try:
+            transport, unread = self._leave_http()
+        except StreamClosedError:
+            # The client has gone meanwhile.
             self._engineio.withdraw(admission)
             return
-        connection = WebSocketConnection(detached.transport, self._engineio)
-        detached.hand_over(connection)
-        connection.carry(self._engineio.open_session(admission, connection))
-        connection.begin(detached.unread)
+        connection = WebSocketConnection(transport, self._engineio)
+        connection.carry(self._engineio.open_session(admission, connection), head)
+        connection.begin(unread)
 
-    def _switch(self, accept: str) -> Detached:
-        """Answer 101 and take the connection out of Tornado's hands."""
+    def _leave_http(self) -> Detached:
+        """Take the connection out of Tornado's hands."""
         detached = cast("Detached", self.detach())
-        detached.transport.write(_SWITCHING % accept.encode())
         self.set_status(101)
         self.application.log_request(self)
         return detached

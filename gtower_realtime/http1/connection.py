@@ -65,10 +65,6 @@ class Detached(NamedTuple):
     transport: asyncio.Transport
     unread: bytes
 
-    def hand_over(self, protocol: asyncio.BaseProtocol) -> None:
-        """Have ``protocol`` hear of the connection from now on, once it resumes reading."""
-        self.transport.set_protocol(protocol)
-
 
 class _Request:
     """A request as far as it has come."""
@@ -179,6 +175,7 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
             return
         if self._is_upgrading:
             self._unread += arrived
+            self._see_to_reading()
             return
         if self._head is not None:
             self._head_bytes += nbytes
@@ -340,7 +337,8 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
             return
         # One piece may wait: mostly it is the whole body, and its handler is about to begin.
         is_full = self._is_held and request is not None and len(request.chunks) > 1
-        wants_more = not (is_full or self._pipelined or self._is_upgrading)
+        is_full = is_full or len(self._unread) > self._server.max_header_bytes
+        wants_more = not (is_full or self._pipelined)
         if wants_more != self._is_reading:
             self._is_reading = wants_more
             (transport.resume_reading if wants_more else transport.pause_reading)()
@@ -411,11 +409,14 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
         self._close_callback = callback
 
     def detach(self) -> Detached:
-        """Leave HTTP: the caller sets another protocol, and resumes reading."""
+        """Leave HTTP: the caller sets another protocol at once.
+
+        Raises:
+            StreamClosedError: the client has gone.
+        """
         transport = self._transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             raise StreamClosedError
-        transport.pause_reading()
         unread, self._unread = self._unread, b""
         self._close_callback = None
         self._request = None

@@ -45,6 +45,7 @@ const HTTP_CALLS = [
   { group: 'WhatsApp and conversation', label: 'WhatsApp message', method: 'POST', path: '/websocket/whatsapp/message/:clientId', body: WHATSAPP_MESSAGE },
   { group: 'WhatsApp and conversation', label: 'Conversation', method: 'POST', path: '/websocket/conversation/:clientId', body: CONVERSATION },
   { group: 'Publish', label: 'Any event to any mix of targets', method: 'POST', path: '/websocket/publish', body: { event: 'orderUpdated', data: CUSTOM, rooms: ['sales'], users: [], clients: [], all: false, except: [], volatile: false } },
+  { group: 'Publish', label: 'Several events at once', method: 'POST', path: '/websocket/batch', body: { publish: [{ event: 'orderUpdated', data: CUSTOM, rooms: ['sales'] }, { event: 'orderUpdated', data: CUSTOM, all: true }] } },
   { group: 'Read', label: 'Server status', method: 'GET', path: '/websocket/status' },
   { group: 'Read', label: 'Clients', method: 'GET', path: '/websocket/clients', query: 'limit=50' },
   { group: 'Read', label: 'Client status', method: 'GET', path: '/websocket/clients/:clientId/status' },

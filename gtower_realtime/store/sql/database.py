@@ -1,11 +1,11 @@
 """What `SqlStore` asks of a database besides SQL: connect, keep others out, explain errors."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import CursorResult, Dialect, Executable, Table
+from sqlalchemy import CursorResult, Executable, Table
 
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
 
@@ -52,9 +52,6 @@ class Database(Protocol):
     is_synchronous: bool
     """Whether a commit waits until not even a power cut can undo it."""
 
-    dialect: Dialect
-    """How its SQL is spelt."""
-
     def carry_out(
         self, work: Coroutine[Any, Any, Result], *, writes: bool = True
     ) -> "asyncio.Future[Result]":
@@ -85,6 +82,11 @@ class Database(Protocol):
         Raises:
             StoreUnavailable: it will not.
         """
+
+    async def insert_rows(
+        self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert whole rows, their values in the order of the columns, the fastest way there is."""
 
     def insert_into(self, table: Table) -> Any:
         """Return an INSERT of the dialect, one that knows ON CONFLICT."""

@@ -1,13 +1,13 @@
 """What is PostgreSQL's own: a connection that can break, and a lock that lives as long as it."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import asyncpg
-from sqlalchemy import Table
+from sqlalchemy import Table, insert
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -114,6 +114,12 @@ class PostgresqlDatabase:
 
     def verify(self) -> None:
         """Do nothing: a commit is the server's promise."""
+
+    async def insert_rows(
+        self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert whole rows; see `Database.insert_rows`."""
+        await connection.exec_driver_sql(str(insert(table).compile(dialect=self.dialect)), rows)
 
     def insert_into(self, table: Table) -> Any:
         """Return an INSERT of PostgreSQL's; see `Database.insert_into`."""

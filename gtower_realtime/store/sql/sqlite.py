@@ -4,9 +4,10 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -23,6 +24,7 @@ from gtower_realtime.store.sql.database import Connection, Result
 
 _BUSY_SECONDS = 2.0
 _READERS = 2
+_ROWS_OF_AN_INSERT = 64
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _PRAGMAS = (
@@ -59,6 +61,7 @@ class SqliteDatabase:
         self._path = path
         self._lock: int | None = None
         self._identity: tuple[int, int] | None = None
+        self._insert_texts: dict[tuple[str, int], str] = {}
         self._threads: dict[bool, ThreadPoolExecutor] = {}
         """What carries out works that write, and those that only read."""
         self.engine = create_engine(
@@ -146,6 +149,30 @@ class SqliteDatabase:
             is_there = False
         if not is_there:
             raise StoreUnavailable("The event store's file is gone.")
+
+    async def insert_rows(
+        self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert whole rows; see `Database.insert_rows`.
+
+        Many with one statement: between two statements its driver takes the interpreter's lock,
+        and the loop, which is busy meanwhile, loses it.
+        """
+        done = 0
+        while done < len(rows):
+            # Powers of two, so that the statements are few and stay prepared.
+            count = 1 << min(_ROWS_OF_AN_INSERT, len(rows) - done).bit_length() - 1
+            values = tuple(chain.from_iterable(rows[done : done + count]))
+            await connection.exec_driver_sql(self._insert_text(table, count), values)
+            done += count
+
+    def _insert_text(self, table: Table, count: int) -> str:
+        text = self._insert_texts.get((table.name, count))
+        if text is None:
+            row = f"({', '.join('?' * len(table.columns))})"
+            text = f"INSERT INTO {table.name} VALUES {', '.join([row] * count)}"  # noqa: S608
+            self._insert_texts[table.name, count] = text
+        return text
 
     def insert_into(self, table: Table) -> Any:
         """Return an INSERT of SQLite's; see `Database.insert_into`."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Dialect,
     Row,
     Table,
     Text,
@@ -184,11 +183,6 @@ def insert_membership_of_session(insert_into: InsertInto) -> Any:
     return into.from_select(
         ["client_id", "room", "after"], _membership_to_be
     ).on_conflict_do_nothing()
-
-
-def insert_by_place(table: Table, dialect: Dialect) -> str:
-    """Return an INSERT of whole rows, as the driver takes it, values in the order of columns."""
-    return str(insert(table).compile(dialect=dialect))
 
 
 def put_answer(insert_into: InsertInto) -> Any:

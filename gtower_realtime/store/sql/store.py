@@ -38,7 +38,6 @@ from gtower_realtime.store.sql.transactions import (
     Transactions,
     execute,
     fetch,
-    insert,
     insert_sessions,
 )
 
@@ -66,8 +65,6 @@ class SqlStore:
     def __init__(self, database: Database, *, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         self.database = database
         self._transactions = Transactions(database, patience_seconds=patience_seconds)
-        self._insert_event = sql.insert_by_place(schema.events, database.dialect)
-        self._insert_address = sql.insert_by_place(schema.event_addresses, database.dialect)
         self._put_answer = sql.put_answer(database.insert_into)
         self._statements: dict[type[LaterChange], tuple[Executable, ...]] = {
             SessionResumed: (sql.CHANGE_SESSION,),
@@ -155,9 +152,11 @@ class SqlStore:
                 await fetch(sql.READ_SESSIONS_OF, clients, writer),
                 await fetch(sql.READ_MEMBERSHIPS_OF, clients, writer),
             )
-        await insert(writer, self._insert_event, list(map(sql.event_row, batch.events)))
-        addresses = chain.from_iterable(map(sql.address_rows, batch.events))
-        await insert(writer, self._insert_address, list(addresses))
+        if batch.events:
+            events = list(map(sql.event_row, batch.events))
+            addresses = list(chain.from_iterable(map(sql.address_rows, batch.events)))
+            await self.database.insert_rows(writer, schema.events, events)
+            await self.database.insert_rows(writer, schema.event_addresses, addresses)
         await execute(writer, self._put_answer, map(sql.answer_row, batch.answers.values()))
         for changes in in_groups(batch.sessions):
             await self._change_sessions(writer, changes)

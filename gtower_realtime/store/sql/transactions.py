@@ -368,12 +368,6 @@ async def execute(
         await writer.execute(statement, parameters)
 
 
-async def insert(writer: Connection, statement: str, rows: Sequence[sql.Values]) -> None:
-    """Execute an INSERT of `statements.insert_by_place` for all of ``rows``."""
-    if rows:
-        await writer.exec_driver_sql(statement, rows)
-
-
 async def fetch(
     statement: Executable, parameters: sql.Parameters, connection: Connection
 ) -> Sequence[Row[Any]]:
