@@ -14,11 +14,12 @@ from gtower_realtime.engineio.server import EngineIOConfig
 from gtower_realtime.engineio.session import SessionLimits
 from gtower_realtime.errors import RealtimeError, StoreUnavailable
 from gtower_realtime.gateway.client_events import ClientEvents
-from gtower_realtime.gateway.pace import Pace
+from gtower_realtime.gateway.pace import TOO_MANY_REQUESTS, Pace
 from gtower_realtime.gateway.server import SocketIOServer
 from gtower_realtime.gateway.transport import SocketIOTransport
-from gtower_realtime.identity import ApiKeys
+from gtower_realtime.identity import ApiKeys, ApiRates
 from gtower_realtime.journal import Journal
+from gtower_realtime.key_sets import KeySet
 from gtower_realtime.limits import ConnectionLimits
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.origins import OriginPolicy
@@ -26,10 +27,11 @@ from gtower_realtime.ports import Clock, Store
 from gtower_realtime.records import Bounds
 from gtower_realtime.service import RealtimeService
 from gtower_realtime.sessions import Sessions
-from gtower_realtime.settings import Settings
+from gtower_realtime.settings import Settings, SettingsError
 from gtower_realtime.store import open_store
 from gtower_realtime.timestamps import SystemClock, milliseconds
-from handlers import operations, pages, publish, reads, rooms, triggers
+from gtower_realtime.tokens import KeySource, TokenVerifier, VerificationKey
+from handlers import control, operations, pages, publish, reads, rooms, triggers
 from handlers.base import BaseHandler, HttpContext
 
 logger = structlog.get_logger(__name__)
@@ -40,7 +42,6 @@ _SOCKET_IO_PATH = "/socket.io/"
 _RECENT_EVENTS = 100_000
 _RECENT_BYTES = 64 * 1024 * 1024
 
-_TOO_MANY_REQUESTS = 4101
 _FLOOD_PENALTY_SECONDS = 5.0
 
 _EXPIRE_SECONDS = 1.0
@@ -83,10 +84,11 @@ class Application:
             clients=self.clients,
             clock=self.clock,
             metrics=self.metrics,
+            verifier=token_verifier(settings, self.clock),
             max_rooms_per_client=settings.max_rooms_per_client,
             announces_clients=settings.announce_clients,
         )
-        pace = Pace(
+        self._pace = Pace(
             {
                 "events": settings.rate_events,
                 "broadcasts": settings.rate_broadcasts,
@@ -94,11 +96,12 @@ class Application:
             },
             self.clock.monotonic,
             self._stop_flood,
+            lambda rate: self.metrics.rate_limited.labels(rate).inc(),
         )
         ClientEvents(
             service=self.service,
             transport=self.transport,
-            pace=pace,
+            pace=self._pace,
             clock=self.clock,
             metrics=self.metrics,
         ).bind(self.socketio)
@@ -136,6 +139,7 @@ class Application:
 
     async def _expire(self) -> None:
         self.service.end_expired_sessions()
+        self.service.mind_tokens()
 
     async def _trim(self) -> None:
         bounds = Bounds(
@@ -148,9 +152,13 @@ class Application:
     def _stop_flood(self, client_id: str) -> None:
         client = self.clients.get(client_id)
         if client is not None:
-            now = self.clock.monotonic()
-            self.connection_limits.penalise(client.address, _FLOOD_PENALTY_SECONDS, now)
-            self.transport.disconnect(client_id, _TOO_MANY_REQUESTS, "too many requests")
+            if client.user_id is None:
+                now = self.clock.monotonic()
+                self.connection_limits.penalise(client.address, _FLOOD_PENALTY_SECONDS, now)
+            else:
+                # Others may share the address.
+                self._pace.penalise(client.user_id, _FLOOD_PENALTY_SECONDS)
+            self.transport.disconnect(client_id, TOO_MANY_REQUESTS, "too many requests")
 
     def _engineio_config(self) -> EngineIOConfig:
         settings = self.settings
@@ -179,6 +187,7 @@ class Application:
         context = HttpContext(
             service=self.service,
             api_keys=ApiKeys(settings.api_keys),
+            api_rates=ApiRates(settings.rate_api, self.clock.monotonic),
             origins=self.origins,
             metrics=self.metrics,
             max_body_bytes=settings.max_body_bytes,
@@ -189,6 +198,7 @@ class Application:
             *publish.routes(),
             *reads.routes(),
             *rooms.routes(),
+            *control.routes(),
             *operations.routes(),
             *pages.routes(_static_directory()),
         )
@@ -206,6 +216,34 @@ class Application:
     def _count_request(self, handler: RequestHandler) -> None:
         route = handler.route if isinstance(handler, BaseHandler) else _SOCKET_IO_PATH
         self.metrics.http_requests.labels(route, str(handler.get_status())).inc()
+
+
+def token_verifier(settings: Settings, clock: Clock) -> TokenVerifier | None:
+    """Return what checks clients' tokens; None when they need none.
+
+    Raises:
+        SettingsError: the key is not one that tokens can be checked with.
+    """
+    if not settings.requires_tokens:
+        return None
+    return TokenVerifier(
+        _token_keys(settings, clock),
+        clock,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+    )
+
+
+def _token_keys(settings: Settings, clock: Clock) -> KeySource:
+    if settings.jwt_jwks_url is not None:
+        return KeySet(settings.jwt_jwks_url, clock)
+    try:
+        if settings.jwt_secret is not None:
+            return VerificationKey.from_secret(settings.jwt_secret)
+        return VerificationKey.from_pem(settings.jwt_public_key or "")
+    except ValueError as problem:
+        name = "GTOWER_JWT_SECRET" if settings.jwt_secret else "GTOWER_JWT_PUBLIC_KEY"
+        raise SettingsError([f"{name}: {problem}"]) from None
 
 
 def _static_directory() -> Path:

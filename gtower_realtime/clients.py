@@ -1,10 +1,11 @@
 """Who is connected: one entry per namespace connection, in order of connecting. No I/O."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
 _DEPARTED_KEPT = 10_000
 
@@ -18,6 +19,8 @@ class Client:
     address: str
     user_agent: str | None = None
     user_id: str | None = None
+    info: Mapping[str, Any] | None = None
+    """What its token shows of it to others."""
 
 
 class ClientRegistry:

@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from gtower_realtime.authentication import Authentication
 from gtower_realtime.clients import Client, ClientRegistry
 from gtower_realtime.journal import Journal
+from gtower_realtime.membership import Rooms
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import user_room
 from gtower_realtime.ports import Clock, Offset, Target, Transport
@@ -23,6 +26,7 @@ from gtower_realtime.records import (
 from gtower_realtime.recovery import Claim, Comeback, Reason, Recovery
 from gtower_realtime.sessions import Session, Sessions
 from gtower_realtime.timestamps import format_timestamp, milliseconds
+from gtower_realtime.tokens import Identity
 
 WELCOME = "Successfully connected to WebSocket server"
 
@@ -35,13 +39,14 @@ class Arrival:
     """A connection to a namespace that has been let in and not been answered yet.
 
     ``is_recoverable``: its client can take offsets, so that it can come back. ``claim`` is what a
-    returning one says of itself.
+    returning one says of itself; ``identity`` is who it is, if it needed a token.
     """
 
     namespace: str
     welcome: Welcome
     is_recoverable: bool = True
     claim: Claim | None = None
+    identity: Identity | None = None
 
 
 class Connections:
@@ -53,6 +58,8 @@ class Connections:
         transport: Transport,
         journal: Journal,
         publisher: Publisher,
+        rooms: Rooms,
+        authentication: Authentication,
         sessions: Sessions,
         clients: ClientRegistry,
         clock: Clock,
@@ -63,6 +70,8 @@ class Connections:
         self._transport = transport
         self._journal = journal
         self._publisher = publisher
+        self._rooms = rooms
+        self._authentication = authentication
         self._sessions = sessions
         self._clients = clients
         self._clock = clock
@@ -101,7 +110,7 @@ class Connections:
             reason = await self._resume(client, arrival, arrival.claim)
             if reason is None:
                 return
-            self._give_up(arrival.claim, arrival.namespace)
+            self._give_up(client, arrival, arrival.claim)
         if not arrival.is_recoverable:
             self._begin(client, arrival, None, reason)
             return
@@ -113,8 +122,11 @@ class Connections:
         opened: list[Session] = []
 
         def changes(number: int) -> list[Change]:
-            opened.append(Session.open(client.id, arrival.namespace, client.user_id, number))
-            return [SessionOpened(opened[0].stored())]
+            session = Session.open(client.id, arrival.namespace, client.user_id, number)
+            for room in _rooms_of_token(arrival):
+                session.enter(room, number)
+            opened.append(session)
+            return [SessionOpened(session.stored())]
 
         def begin(_number: int) -> None:
             if self._begin(client, arrival, opened[0], reason):
@@ -126,23 +138,24 @@ class Connections:
 
     async def _resume(self, client: Client, arrival: Arrival, claim: Claim) -> Reason | None:
         """Take up a client where it left off; return why that cannot be done."""
-        session = self._sessions.of_pid(claim.pid)
+        session = self._recovery.session_of(claim, arrival.namespace, client.user_id)
         if session is not None:
             # On a connection that still looks alive from here.
             session.cover(self._transport.confirmed_mark(session.client_id))
-        verdict = await self._recovery.judge(claim, arrival.namespace)
+        verdict = await self._recovery.judge(claim, arrival.namespace, client.user_id)
         if not isinstance(verdict, Comeback):
             return verdict
-        missed = self._recovery.replay(verdict)
+        permissions = self._authentication.permissions_for(arrival.identity)
+        missed = self._recovery.replay(verdict, partial(permissions.allows, "join"))
         if not isinstance(missed, list):
             return missed
         self._come_back(client, arrival, verdict, missed)
         return None
 
-    def _give_up(self, claim: Claim, namespace: str) -> None:
+    def _give_up(self, client: Client, arrival: Arrival, claim: Claim) -> None:
         """End the session of a client that gets a fresh one: it will not come back to both."""
-        session = self._sessions.of_pid(claim.pid)
-        if session is not None and session.namespace == namespace:
+        session = self._recovery.session_of(claim, arrival.namespace, client.user_id)
+        if session is not None:
             self._drop_old_connection(session)
             self._end_session(session)
 
@@ -160,7 +173,10 @@ class Connections:
         offset = None
         if session is not None:
             offset = self._journal.offset(session.opened_at_number)
-        self._go_live(client, offset, {"recovered": False} | ({"reason": reason} if reason else {}))
+        details = {"recovered": False} | ({"reason": reason} if reason else {})
+        self._go_live(client, arrival.identity, offset, details)
+        for room in _rooms_of_token(arrival):
+            self._rooms.admit(client.id, room)
         return True
 
     def _come_back(
@@ -172,16 +188,30 @@ class Connections:
             return
         self._sessions.mark_back(session)
         self._record_unawaited(SessionResumed(session.client_id))
+        permissions = self._authentication.permissions_for(arrival.identity)
+        lost = permissions.lost_rooms(session.rooms())
         for room in session.rooms():
-            self._transport.enter_room(session.client_id, room)
-        returned = replace(client, id=session.client_id, user_id=session.user_id)
-        self._go_live(returned, comeback.claimed, {"recovered": True})
+            if room not in lost:
+                self._transport.enter_room(session.client_id, room)
+        returned = replace(client, id=session.client_id)
+        self._go_live(returned, arrival.identity, comeback.claimed, {"recovered": True})
         self._transport.replay(
             session.client_id,
             [(event.event, event.payload, self._journal.offset(event.number)) for event in missed],
         )
+        self._rooms.expel(session.client_id, lost)
+        for room in _rooms_of_token(arrival):
+            if room not in session.rooms():
+                self._rooms.join_by_token(session.client_id, room)
 
-    def _go_live(self, client: Client, offset: Offset | None, details: dict[str, Any]) -> None:
+    def _go_live(
+        self,
+        client: Client,
+        identity: Identity | None,
+        offset: Offset | None,
+        details: dict[str, Any],
+    ) -> None:
+        self._authentication.grant(client.id, identity)
         self._clients.add(client)
         if client.user_id is not None:
             self._transport.enter_room(client.id, user_room(client.user_id))
@@ -200,6 +230,7 @@ class Connections:
         With ``may_return`` its session waits for it; else that ends too.
         """
         if self._clients.remove(client_id) is not None:
+            self._authentication.forget(client_id)
             self._announce("clientLeft", client_id)
         session = self._sessions.of_client(client_id)
         if session is None or session.away_since is not None:
@@ -210,6 +241,11 @@ class Connections:
             self._record_unawaited(SessionAway(client_id, now))
         else:
             self._end_session(session)
+
+    def revoke(self, session: Session) -> None:
+        """Let nobody come back to a session; a connection that it has is not touched."""
+        self._sessions.revoke(session)
+        self._record_unawaited(SessionEnded(session.client_id))
 
     def stop_announcing(self) -> None:
         """Tell nobody of others any more: where all are let go, each would hear of all."""
@@ -247,3 +283,7 @@ class Connections:
 
     def _timestamp(self) -> str:
         return format_timestamp(self._clock.now())
+
+
+def _rooms_of_token(arrival: Arrival) -> tuple[str, ...]:
+    return () if arrival.identity is None else arrival.identity.rooms

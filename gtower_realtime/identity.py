@@ -2,11 +2,16 @@
 
 import hashlib
 import hmac
+import secrets
+from collections.abc import Callable, Iterable
 from typing import Literal
 
-from gtower_realtime.errors import Forbidden, Unauthorized
+from gtower_realtime.errors import Forbidden, RateLimited, Unauthorized
+from gtower_realtime.limits import Rate, TokenBucket, retry_after
 from gtower_realtime.ports import Target
-from gtower_realtime.setting_values import ApiKey
+from gtower_realtime.setting_values import ApiKey, api_key
+
+_KEY_BYTES = 32
 
 Scope = Literal["publish", "read", "admin"]
 
@@ -42,6 +47,52 @@ class ApiKeys:
         if scope not in known[0].scopes:
             raise Forbidden(f"The key {known[0].name!r} does not have the scope {scope!r}.")
         return known[0]
+
+
+def make_api_key(
+    name: str, scopes: Iterable[str], room_prefixes: Iterable[str] = ()
+) -> tuple[str, str]:
+    """Return a new key, and the item of `GTOWER_API_KEYS` for it, which has only its hash.
+
+    Raises:
+        ValueError: name, scopes or prefixes are not as that setting wants them.
+    """
+    key = secrets.token_urlsafe(_KEY_BYTES)
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    parts = [name, "+".join(scopes), f"sha256-{digest}"]
+    prefixes = "|".join(room_prefixes)
+    item = ":".join([*parts, prefixes] if prefixes else parts)
+    api_key(item)
+    return key, item
+
+
+class ApiRates:
+    """How fast each API key may be used. ``monotonic`` returns seconds."""
+
+    def __init__(self, rate: Rate, monotonic: Callable[[], float]) -> None:
+        self._rate = rate
+        self._monotonic = monotonic
+        self._buckets: dict[str, TokenBucket] = {}
+
+    def check(self, key: ApiKey) -> None:
+        """Count one request with ``key``.
+
+        Raises:
+            RateLimited: it is used too fast; the headers say what is allowed and how long to wait.
+        """
+        bucket = self._buckets.get(key.name)
+        if bucket is None:
+            bucket = self._buckets[key.name] = TokenBucket(self._rate)
+        wait = bucket.take(self._monotonic())
+        if wait > 0:
+            raise RateLimited(
+                f"The key {key.name!r} is used too fast; wait a little.",
+                headers={
+                    **retry_after(wait),
+                    "X-RateLimit-Limit": str(self._rate.burst),
+                    "X-RateLimit-Remaining": "0",
+                },
+            )
 
 
 def check_may_address(key: ApiKey | None, target: Target) -> None:

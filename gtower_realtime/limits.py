@@ -126,22 +126,22 @@ class ConnectionLimits:
         if 0 < self._max_connections <= self._count:
             raise Overloaded(
                 "The server has as many connections as it may have.",
-                headers=_retry_after(_RETRY_WHEN_FULL_SECONDS),
+                headers=retry_after(_RETRY_WHEN_FULL_SECONDS),
             )
         entry = self._entry(address, now)
         if now < entry.refused_until:
             raise RateLimited(
                 "Your address was cut off for too many requests; wait a little.",
-                headers=_retry_after(entry.refused_until - now),
+                headers=retry_after(entry.refused_until - now),
             )
         if 0 < self._max_per_address <= entry.connections:
             raise RateLimited(
                 f"Your address has {entry.connections} connections, as many as it may have.",
-                headers=_retry_after(_RETRY_WHEN_FULL_SECONDS),
+                headers=retry_after(_RETRY_WHEN_FULL_SECONDS),
             )
         wait = entry.bucket.take(now)
         if wait > 0:
-            raise RateLimited("Your address connects too fast.", headers=_retry_after(wait))
+            raise RateLimited("Your address connects too fast.", headers=retry_after(wait))
         entry.connections += 1
         self._count += 1
 
@@ -182,6 +182,7 @@ class ConnectionLimits:
         self._forget_from = max(_FORGOTTEN_FROM, 2 * len(self._addresses))
 
 
-def _retry_after(seconds: float) -> dict[str, str]:
+def retry_after(seconds: float) -> dict[str, str]:
+    """Return the header that says how long to wait."""
     # The header takes whole seconds only (RFC 9110, 10.2.3).
     return {"Retry-After": str(max(1, math.ceil(seconds)))}

@@ -1,13 +1,15 @@
 """Joining and leaving rooms: who may, recorded before it is confirmed, and `since`. No wires."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gtower_realtime.authentication import Authentication
 from gtower_realtime.clients import ClientRegistry
 from gtower_realtime.errors import Forbidden, TooManyRooms
 from gtower_realtime.journal import Journal, Past
+from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import is_user_room
 from gtower_realtime.ports import Clock, Offset, Transport
 from gtower_realtime.records import RoomEntered, RoomLeft
@@ -40,25 +42,20 @@ class Rooms:
         transport: Transport,
         sessions: Sessions,
         clients: ClientRegistry,
+        authentication: Authentication,
         clock: Clock,
+        metrics: Metrics,
         max_per_client: int,
     ) -> None:
         self._journal = journal
         self._transport = transport
         self._sessions = sessions
         self._clients = clients
+        self._authentication = authentication
         self._clock = clock
+        self._metrics = metrics
         self._max_per_client = max_per_client
         self._wishes: dict[str, dict[str, _Wish]] = {}
-
-    def check_open_to_clients(self, room: str) -> None:
-        """Check that a client may join, leave, send to or read a room of this name.
-
-        Raises:
-            Forbidden: it is one that only the server fills.
-        """
-        if is_user_room(room) or room in self._clients or self._sessions.of_client(room):
-            raise Forbidden(f"The room {room!r} belongs to the server; choose another name.")
 
     def join(
         self,
@@ -74,10 +71,10 @@ class Rooms:
         that the room had after that offset has been sent, between ``event`` and what is new.
 
         Raises:
-            Forbidden: the room belongs to the server.
+            Forbidden: the room belongs to the server, or the client's token does not allow it.
             TooManyRooms: the client is in as many rooms as it may be.
         """
-        self.check_open_to_clients(room)
+        self._authentication.permissions_of(client_id).check("join", room)
         session = self._sessions.of_client(client_id)
         wanted = self._wanted_rooms(client_id)
         if room not in wanted and 0 < self._max_per_client <= len(wanted):
@@ -105,7 +102,7 @@ class Rooms:
         Raises:
             Forbidden: the room belongs to the server.
         """
-        self.check_open_to_clients(room)
+        self._authentication.permissions_of(client_id).check_may_leave(room)
         session = self._sessions.of_client(client_id)
 
         def apply(number: int) -> dict[str, Any]:
@@ -124,6 +121,46 @@ class Rooms:
 
         return self._in_turn(client_id, room, False, leave)
 
+    def admit(self, client_id: str, room: str) -> None:
+        """Make a client a member whose session was recorded with the room, and tell it."""
+        self._transport.enter_room(client_id, room)
+        self._tell(client_id, room, "roomJoined", {})
+
+    def join_by_token(self, client_id: str, room: str) -> None:
+        """Begin a membership that a returning client's token brings with it; no limit counts."""
+        session = self._sessions.of_client(client_id)
+        joined = self._in_turn(
+            client_id,
+            room,
+            True,
+            lambda: self._record_join(client_id, session, room, "roomJoined", {}, None),
+        )
+        joined.add_done_callback(self._count_unrecorded)
+
+    def expel(self, client_id: str, rooms: Iterable[str]) -> None:
+        """End memberships that the client's token does not allow any more, at once, and tell it.
+
+        They are recorded afterwards: should that fail, the next return asks the token again.
+        """
+        session = self._sessions.of_client(client_id)
+        for room in rooms:
+            self._transport.leave_room(client_id, room)
+            self._tell(client_id, room, "roomLeft", {"reason": "not allowed by the token"})
+            self._record_leaving(client_id, session, room)
+
+    def _record_leaving(self, client_id: str, session: Session | None, room: str) -> None:
+        if session is None:
+            return
+        recorded = self._journal.record(
+            lambda number: [RoomLeft(client_id, room, number)],
+            lambda number: self._sessions.leave(session, room, number),
+        )
+        recorded.add_done_callback(self._count_unrecorded)
+
+    def _count_unrecorded(self, recorded: "asyncio.Future[Any]") -> None:
+        if not recorded.cancelled() and recorded.exception() is not None:
+            self._metrics.session_changes_lost.inc()
+
     def _record_join(
         self,
         client_id: str,
@@ -134,6 +171,13 @@ class Rooms:
         past: Past | None,
     ) -> Answer:
         def apply(number: int) -> dict[str, Any]:
+            if client_id in self._clients:
+                try:
+                    # Its token may have been replaced while this was being recorded.
+                    self._authentication.permissions_of(client_id).check("join", room)
+                except Forbidden:
+                    self._record_leaving(client_id, session, room)
+                    raise
             if session is not None:
                 self._sessions.enter(session, room, number)
             self._transport.enter_room(client_id, room)

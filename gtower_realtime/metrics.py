@@ -59,6 +59,12 @@ class Metrics:
         self.handshakes_refused = self._counter(
             "handshakes_refused", "Handshakes refused, by reason", "reason"
         )
+        self.connects_refused = self._counter(
+            "connects_refused", "CONNECTs refused because of the token, by error code", "code"
+        )
+        self.rate_limited = self._counter(
+            "rate_limited", "Events that had to wait, and requests refused, by the rate", "rate"
+        )
         self.store_failing = self._gauge(
             "store_failing", "1 while the event store does not take what is to be recorded"
         )

@@ -9,7 +9,7 @@ from typing import Literal
 from gtower_realtime.journal import Journal, Past
 from gtower_realtime.ports import Clock, Offset
 from gtower_realtime.records import StoredEvent
-from gtower_realtime.sessions import Session, Sessions, missed
+from gtower_realtime.sessions import MayBeIn, Session, Sessions, missed
 from gtower_realtime.timestamps import milliseconds
 
 Reason = Literal["expired", "epoch_changed", "gap", "too_much", "revoked"]
@@ -48,15 +48,19 @@ class Recovery:
         self._clock = clock
         self._seconds = seconds
 
-    async def judge(self, claim: Claim, namespace: str) -> Comeback | Reason:
+    async def judge(
+        self, claim: Claim, namespace: str, user_id: str | None = None
+    ) -> Comeback | Reason:
         """Judge a claim, and read what is only in the store; :meth:`replay` does the rest.
+
+        A session is for nobody but the user who began it.
 
         Raises:
             StoreUnavailable: the store cannot be read; the client should try again.
         """
-        session = self._sessions.of_pid(claim.pid)
-        if session is None or session.namespace != namespace or self._is_expired(session):
-            return "expired"
+        session = self.session_of(claim, namespace, user_id)
+        if session is None or self._is_expired(session):
+            return "revoked" if self._sessions.was_revoked(claim.pid) else "expired"
         offset = self._claimed_offset(claim, session)
         if offset is None or offset.epoch != self._journal.epoch:
             return "epoch_changed"
@@ -73,17 +77,24 @@ class Recovery:
             return "gap"
         return Comeback(session, offset, past) if past.is_complete else "too_much"
 
-    def replay(self, comeback: Comeback) -> list[StoredEvent] | Reason:
+    def session_of(self, claim: Claim, namespace: str, user_id: str | None) -> Session | None:
+        """Return the session that a claim is about, if it is one of this namespace and user."""
+        session = self._sessions.of_pid(claim.pid)
+        if session is None or (session.namespace, session.user_id) != (namespace, user_id):
+            return None
+        return session
+
+    def replay(self, comeback: Comeback, may_be_in: MayBeIn) -> list[StoredEvent] | Reason:
         """Return everything that was missed, oldest first, as of this moment.
 
         To be called in the step in which :meth:`judge` returned; the caller makes the client live
-        before anything else runs.
+        before anything else runs. What a room had is left out if the client may not be in it now.
         """
         session = comeback.session
         if self._sessions.of_client(session.client_id) is not session:
             return "expired"  # it has ended while the store was being read
         recent = self._journal.recent(comeback.past.read_until)
-        events = missed(session, [*comeback.past.events, *recent], self._now())
+        events = missed(session, [*comeback.past.events, *recent], self._now(), may_be_in)
         size = sum(event.size for event in events)
         if len(events) > MAX_REPLAYED_EVENTS or size > MAX_REPLAYED_BYTES:
             return "too_much"

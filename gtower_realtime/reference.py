@@ -19,7 +19,7 @@ from gtower_realtime.events.client import CLIENT_EVENTS
 from gtower_realtime.events.server import SERVER_EVENTS, ServerEvent
 from gtower_realtime.service import RealtimeService
 from gtower_realtime.settings import SettingRow, rows
-from handlers import operations, publish, reads, rooms
+from handlers import control, operations, publish, reads, rooms
 from handlers.base import ApiHandler, BaseHandler
 from handlers.routes import Route
 from handlers.triggers import TRIGGERS, Trigger
@@ -38,7 +38,13 @@ def sections() -> dict[str, str]:
         "server-events": server_events(),
         "triggers": triggers(TRIGGERS),
         "reads": requests(
-            [*publish.routes(), *reads.routes(), *rooms.routes(), *operations.routes()]
+            [
+                *publish.routes(),
+                *reads.routes(),
+                *rooms.routes(),
+                *control.routes(),
+                *operations.routes(),
+            ]
         ),
         "errors": refusals(),
         "settings": settings(rows()),

@@ -31,6 +31,8 @@ MAX_PAGE = 300
 MAX_EVENT_ID = 128
 MAX_BATCH = 1000
 """Events of one batch."""
+MAX_REASON = 100
+"""Characters, so that a close frame has room for it."""
 MAX_TARGETS = 10_000
 MAX_TTL_SECONDS = 10 * 365 * 24 * 3600
 _MAX_BODY_FIELDS = 100
@@ -288,6 +290,13 @@ class BatchSchema(ClosedSchema):
         return dict(value) if isinstance(items, list) and len(items) <= MAX_BATCH else None
 
 
+class DisconnectSchema(ClosedSchema):
+    """The body of a request to disconnect somebody."""
+
+    reason = Text(longest=MAX_REASON, allow_none=True, validate=validate.Length(min=1))
+    reconnect = fields.Boolean(truthy={True}, falsy={False}, allow_none=True)
+
+
 class ArgumentSchema(QuickSchema):
     """The one argument of a client event; unknown fields of an object are ignored.
 
@@ -336,6 +345,12 @@ class HistoryArgument(ArgumentSchema):
     room = Name(required=True)
     after = Text(longest=MAX_OFFSET_LENGTH)
     limit = fields.Integer(strict=True, validate=validate.Range(1, MAX_PAGE))
+
+
+class RefreshArgument(ArgumentSchema):
+    """``{"token": <JWT>}``. Whether it is one is for those to say who check it."""
+
+    token = Json(required=True)
 
 
 class CustomerArgument(ArgumentSchema):

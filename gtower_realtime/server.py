@@ -12,11 +12,12 @@ import structlog
 from tornado import web
 
 from gtower_realtime import __version__, logs
-from gtower_realtime.application import Application
+from gtower_realtime.application import Application, token_verifier
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
 from gtower_realtime.http1.server import HttpServer
 from gtower_realtime.listeners import BACKLOG, ListenError, listen_tcp, listen_unix
-from gtower_realtime.settings import Settings
+from gtower_realtime.settings import Settings, SettingsError
+from gtower_realtime.timestamps import SystemClock
 
 TEST_PAGE = "/websocket-client-example.html"
 
@@ -36,7 +37,8 @@ def serve(settings: Settings) -> int:
 
     The port is taken before anything else is started. One line on standard output says where the
     server is, once it answers there. Status: 0 after a signal, EX_UNAVAILABLE (69) when it cannot
-    listen or reach its store, EX_TEMPFAIL (75) when the store is not for this process.
+    listen or reach its store, EX_CONFIG (78) when tokens cannot be checked with the key that is
+    set, EX_TEMPFAIL (75) when the store is not for this process.
     """
     logs.configure(settings.log_level, settings.log_format)
     try:
@@ -47,6 +49,9 @@ def serve(settings: Settings) -> int:
     _allow_open_files(settings.max_connections)
     try:
         asyncio.run(_serve_on(listeners, settings))
+    except SettingsError as problem:
+        sys.stderr.write("\n".join(problem.problems) + "\n")
+        return os.EX_CONFIG
     except StoreUnusable as problem:
         sys.stderr.write(f"{problem.message}\n")
         return os.EX_TEMPFAIL
@@ -57,6 +62,15 @@ def serve(settings: Settings) -> int:
         if settings.unix_socket:
             settings.unix_socket.unlink(missing_ok=True)
     return os.EX_OK
+
+
+def check(settings: Settings) -> None:
+    """Check what can be known of settings only by building what they are for.
+
+    Raises:
+        SettingsError: the server would not start with them.
+    """
+    token_verifier(settings, SystemClock())
 
 
 def http_server(application: web.Application) -> HttpServer:

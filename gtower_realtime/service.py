@@ -11,11 +11,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from gtower_realtime import strict_json
+from gtower_realtime.authentication import Authentication
 from gtower_realtime.batches import BatchItem, Outcome, send_batch
 from gtower_realtime.clients import Client, ClientRegistry
 from gtower_realtime.connections import Arrival, Connections
 from gtower_realtime.errors import (
     Draining,
+    Forbidden,
     RealtimeError,
     StoreUnavailable,
     UnknownClient,
@@ -34,6 +36,7 @@ from gtower_realtime.records import StoredEvent, StoredSession
 from gtower_realtime.schemas import WHOLE
 from gtower_realtime.sessions import Sessions
 from gtower_realtime.timestamps import format_timestamp, from_milliseconds, milliseconds
+from gtower_realtime.tokens import Identity, TokenVerifier
 
 ServiceState = Literal["active", "draining", "degraded"]
 
@@ -43,12 +46,17 @@ Relayed = asyncio.Future[Receipt] | Awaitable[Answer]
 
 DEFAULT_LIMIT = 50
 
+_STAY_AWAY = 4003
+_COME_AGAIN = 4200
+_TOKEN_EXPIRED = 4202
+
 _RETRY_SOON = {"Retry-After": "1"}
 
 
 class RealtimeService:
     """The realtime server without its wires.
 
+    Without a ``verifier`` clients need no token.
     ``max_rooms_per_client`` 0 is no limit. With ``announces_clients`` false nobody is told of
     others coming and going.
     """
@@ -62,6 +70,7 @@ class RealtimeService:
         clients: ClientRegistry,
         clock: Clock,
         metrics: Metrics,
+        verifier: TokenVerifier | None = None,
         recovery_seconds: float = 120.0,
         max_rooms_per_client: int = 128,
         announces_clients: bool = True,
@@ -74,18 +83,23 @@ class RealtimeService:
         self._publisher = Publisher(
             journal=journal, transport=transport, sessions=sessions, clock=clock, metrics=metrics
         )
+        self._authentication = Authentication(verifier, clock, self._is_client_id)
         self._rooms = Rooms(
             journal=journal,
             transport=transport,
             sessions=sessions,
             clients=clients,
+            authentication=self._authentication,
             clock=clock,
+            metrics=metrics,
             max_per_client=max_rooms_per_client,
         )
         self._connections = Connections(
             transport=transport,
             journal=journal,
             publisher=self._publisher,
+            rooms=self._rooms,
+            authentication=self._authentication,
             sessions=sessions,
             clients=clients,
             clock=clock,
@@ -145,6 +159,7 @@ class RealtimeService:
     async def connect(self, client: Client, arrival: Arrival) -> None:
         """Take up a client that was let in; see `Connections.connect`."""
         await self._connections.connect(client, arrival)
+        self.mind_tokens()
 
     def client_disconnected(self, client_id: str, *, may_return: bool) -> None:
         """Let go of a client; see `Connections.client_disconnected`."""
@@ -154,12 +169,74 @@ class RealtimeService:
         """Take note that a client has received all events up to a number of the log."""
         self._connections.client_has_everything(client_id, number)
 
+    # Who clients are, and control
+
+    async def identify(self, token: object) -> Identity | None:
+        """Return whom a client's token identifies; None while none is needed.
+
+        Raises:
+            MissingToken, InvalidToken, TokenExpired: it will never pass.
+            Overloaded: whether it is good cannot be known at the moment.
+        """
+        return await self._authentication.identify(token)
+
+    def mind_tokens(self) -> None:
+        """Tell clients whose token ends soon, and close those whose token has ended."""
+        ending, over = self._authentication.due()
+        for client_id, identity in ending:
+            left = (identity.expires_at - self._clock.now()).total_seconds()
+            payload = {
+                "expiresAt": format_timestamp(identity.expires_at),
+                "expiresIn": max(0, round(left)),
+            }
+            self._transport.send(client_id, "tokenExpiring", payload)
+        for client_id in over:
+            self._transport.disconnect(client_id, _TOKEN_EXPIRED, "token expired")
+
+    def disconnect_client(self, client_id: str, reason: str, *, reconnect: bool) -> int:
+        """Disconnect a client; without ``reconnect`` it is told to stay away, and cannot recover.
+
+        Returns how many connections were cut: 0 if it was away.
+
+        Raises:
+            UnknownClient: it is neither connected nor able to come back.
+        """
+        if self.unknown_clients([client_id]):
+            raise UnknownClient(f"Client {client_id} is not connected.")
+        return self._disconnect([client_id], reason, reconnect)
+
+    def disconnect_user(self, user_id: str, reason: str, *, reconnect: bool) -> int:
+        """Disconnect all connections of a user; see :meth:`disconnect_client`."""
+        connected = [client.id for client in self._clients if client.user_id == user_id]
+        away = [session.client_id for session in self._sessions.of_user(user_id)]
+        return self._disconnect(dict.fromkeys([*connected, *away]), reason, reconnect)
+
+    def _disconnect(self, client_ids: Iterable[str], reason: str, reconnect: bool) -> int:
+        cut = 0
+        for client_id in client_ids:
+            session = self._sessions.of_client(client_id)
+            if session is not None and not reconnect:
+                self._connections.revoke(session)
+            if client_id in self._clients:
+                cut += 1
+                code = _COME_AGAIN if reconnect else _STAY_AWAY
+                self._transport.disconnect(client_id, code, reason)
+        return cut
+
+    def _is_client_id(self, name: str) -> bool:
+        return name in self._clients or self._sessions.of_client(name) is not None
+
     # What clients ask for: the methods of the client-event table. Each returns a future of what the
     # acknowledgement says, or has to be awaited for it when something has to be read first: what
     # the client asks for next comes after that.
 
     def relay_message(self, client_id: str, message: Any) -> Relayed:
-        """Send ``message`` unchanged to all others and tell the sender; return the receipt."""
+        """Send ``message`` unchanged to all others and tell the sender; return the receipt.
+
+        Raises:
+            Forbidden: the client's token does not allow to send to everybody.
+        """
+        self._authentication.permissions_of(client_id).check_may_broadcast()
         now = self._timestamp()
         received = {"originalMessage": message, "receivedAt": now}
         return self._relay(
@@ -177,9 +254,9 @@ class RealtimeService:
         """Send ``message`` unchanged to the room's members, the sender among them if it is one.
 
         Raises:
-            Forbidden: the room belongs to the server.
+            Forbidden: the room belongs to the server, or the client's token does not allow it.
         """
-        self._rooms.check_open_to_clients(room)
+        self._authentication.permissions_of(client_id).check("publish", room)
         return self._relay(
             client_id,
             "roomMessage",
@@ -224,10 +301,30 @@ class RealtimeService:
         """Return a page of the room's history, as the HTTP read does.
 
         Raises:
-            Forbidden: the room belongs to the server.
+            Forbidden: the room belongs to the server, or the client's token does not allow it.
         """
-        self._rooms.check_open_to_clients(room)
+        self._authentication.permissions_of(client_id).check("history", room)
         return await self.history(room, after, limit)
+
+    async def refresh_token(self, client_id: str, token: Any) -> dict[str, Any]:
+        """Replace the client's token; it stays connected, and leaves what that does not allow.
+
+        Returns ``{"expiresAt"}``. When it is refused, the token before stays in force.
+
+        Raises:
+            Forbidden: tokens are not used here, or it is another user's.
+            MissingToken, InvalidToken, TokenExpired, Overloaded: see :meth:`identify`.
+        """
+        identity = await self._authentication.identify(token)
+        if identity is None:
+            raise Forbidden("Tokens are not used here.")
+        self._authentication.check_renewal(client_id, identity)
+        self._authentication.grant(client_id, identity)
+        permissions = self._authentication.permissions_of(client_id)
+        lost = permissions.lost_rooms(self._transport.rooms_of(client_id))
+        self._rooms.expel(client_id, lost)
+        self.mind_tokens()
+        return {"expiresAt": format_timestamp(identity.expires_at)}
 
     def _relay(
         self,

@@ -5,12 +5,21 @@ of the log, so that what was missed can be told from what was not for it.
 """
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gtower_realtime.names import user_room
 from gtower_realtime.ports import Target
 from gtower_realtime.records import EVERYONE, Membership, StoredEvent, StoredSession
+
+_REVOKED_KEPT = 10_000
+
+MayBeIn = Callable[[str], bool]
+"""Says whether a client may be in a room."""
+
+
+def _everywhere(_room: str) -> bool:
+    return True
 
 
 @dataclass(slots=True)
@@ -102,13 +111,17 @@ class Session:
         """Return every address under which something may be for it."""
         return self.own_addresses() | {stay.room for stay in self.memberships}
 
-    def is_for(self, event: StoredEvent) -> bool:
-        """Say whether the event was for this client when it was published."""
+    def is_for(self, event: StoredEvent, may_be_in: MayBeIn = _everywhere) -> bool:
+        """Say whether the event was for this client when it was published.
+
+        What a room had counts only if the client may be in that room today.
+        """
         if event.number <= self.opened_at_number or self.client_id in event.excluded:
             return False
         own = self.own_addresses()
         return any(
-            address in own or self._was_in(address, event.number) for address in event.addresses
+            address in own or (self._was_in(address, event.number) and may_be_in(address))
+            for address in event.addresses
         )
 
     def _was_in(self, room: str, number: int) -> bool:
@@ -128,6 +141,7 @@ class Sessions:
         self._by_pid: dict[str, Session] = {}
         self._away: dict[str, Session] = {}
         self._away_in: dict[str, dict[str, None]] = {}
+        self._revoked: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._by_client)
@@ -173,6 +187,21 @@ class Sessions:
         session.away_since = None
         if self._away.pop(session.client_id, None) is not None:
             self._forget_away(session)
+
+    def revoke(self, session: Session) -> None:
+        """Forget a session whose client is not to come back, and remember that it was so."""
+        self.remove(session)
+        self._revoked[session.pid] = None
+        while len(self._revoked) > _REVOKED_KEPT:
+            del self._revoked[next(iter(self._revoked))]
+
+    def was_revoked(self, pid: str) -> bool:
+        """Say whether the session with this secret was revoked; of the last thousands only."""
+        return pid in self._revoked
+
+    def of_user(self, user_id: str) -> list[Session]:
+        """Return the sessions of a user, here or away."""
+        return [session for session in self._by_client.values() if session.user_id == user_id]
 
     def remove(self, session: Session) -> None:
         """Forget a session. Idempotent."""
@@ -224,10 +253,15 @@ def addresses(target: Target) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*target.rooms, *map(user_room, target.users), *target.clients)))
 
 
-def missed(session: Session, events: Iterable[StoredEvent], now: int) -> list[StoredEvent]:
+def missed(
+    session: Session,
+    events: Iterable[StoredEvent],
+    now: int,
+    may_be_in: MayBeIn = _everywhere,
+) -> list[StoredEvent]:
     """Return those of ``events`` that were for the session and have not expired."""
     return [
         event
         for event in events
-        if session.is_for(event) and (event.expires_at is None or event.expires_at > now)
+        if session.is_for(event, may_be_in) and (event.expires_at is None or event.expires_at > now)
     ]

@@ -358,16 +358,8 @@ _RULES = (
     ),
 )
 
-_TOKENS = "client tokens are not enforced by this version: unset it"
-
 # A server that took these and did nothing about them would break its promises in silence.
 _NOT_IN_THIS_VERSION = (
-    _Rule(("auth",), lambda s: s.auth == "required" and not s.has_token_key, _TOKENS),
-    _Rule(("jwt_secret",), lambda s: s.jwt_secret is not None, _TOKENS),
-    _Rule(("jwt_public_key",), lambda s: s.jwt_public_key is not None, _TOKENS),
-    _Rule(("jwt_jwks_url",), lambda s: s.jwt_jwks_url is not None, _TOKENS),
-    _Rule(("jwt_audience",), lambda s: s.jwt_audience is not None, _TOKENS),
-    _Rule(("jwt_issuer",), lambda s: s.jwt_issuer is not None, _TOKENS),
     _Rule(
         ("redis_url",),
         lambda s: s.redis_url is not None,

@@ -21,11 +21,12 @@ from gtower_realtime.errors import (
     InvalidJson,
     InvalidName,
     MethodNotAllowed,
+    RateLimited,
     RealtimeError,
     UnsupportedMediaType,
     ValidationFailed,
 )
-from gtower_realtime.identity import ApiKeys, Scope
+from gtower_realtime.identity import ApiKeys, ApiRates, Scope
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import MAX_ROOM_NAME, problem_with_name
 from gtower_realtime.origins import OriginPolicy
@@ -48,6 +49,7 @@ class HttpContext:
 
     service: RealtimeService
     api_keys: ApiKeys
+    api_rates: ApiRates
     origins: OriginPolicy
     metrics: Metrics
     max_body_bytes: int
@@ -184,7 +186,16 @@ class ApiHandler(BaseHandler):
         if self.request.method != "OPTIONS":
             scope = self.scope_for(self.request.method or "")
             self.api_key = self.context.api_keys.authorize(self._presented_key(), scope)
+            if self.api_key is not None:
+                self._check_rate(self.api_key)
         super().prepare()
+
+    def _check_rate(self, key: ApiKey) -> None:
+        try:
+            self.context.api_rates.check(key)
+        except RateLimited:
+            self.context.metrics.rate_limited.labels("api").inc()
+            raise
 
     @classmethod
     def scope_for(cls, method: str) -> Scope:

@@ -19,6 +19,7 @@ from gtower_realtime.service import RealtimeService
 from gtower_realtime.sessions import Session, Sessions
 from gtower_realtime.store.memory import MemoryStore
 from gtower_realtime.timestamps import milliseconds
+from gtower_realtime.tokens import Identity
 
 NOW = datetime(2026, 11, 23, 12, 28, 18, 953_000, UTC)
 TS = "2026-11-23T12:28:18.953Z"
@@ -92,6 +93,15 @@ class FakeTransport:
     def events_of(self, client_id: str) -> list[str]:
         """Return the names of what the client has received."""
         return [event for event, _ in self.connections[client_id].received]
+
+    @property
+    def closed(self) -> dict[str, tuple[int, str]]:
+        """With which code and reason the connections that are still known were closed."""
+        return {
+            client_id: connection.closed_with
+            for client_id, connection in self.connections.items()
+            if connection.closed_with is not None
+        }
 
     def forget(self) -> None:
         """Forget what all have received so far."""
@@ -275,19 +285,27 @@ class FakeWorld:
         namespace: str = "/",
         user_id: str | None = None,
         takes_offsets: bool = True,
+        identity: Identity | None = None,
     ) -> FakeCaller:
         """Let a connection ask to be let in, and return what became of it."""
         caller = caller or FakeCaller(self.transport, takes_offsets)
-        arrival = Arrival(namespace, caller.welcome, takes_offsets, claim)
+        user_id = user_id if identity is None else identity.user_id
+        arrival = Arrival(namespace, caller.welcome, takes_offsets, claim, identity)
         await self.service.connect(a_client(client_id, user_id=user_id), arrival)
         return caller
 
     async def come_back(
-        self, client_id: str, offset: Offset | str | None, *, new_id: str = "new"
+        self,
+        client_id: str,
+        offset: Offset | str | None,
+        *,
+        new_id: str = "new",
+        identity: Identity | None = None,
     ) -> FakeCaller:
         """Let the client of ``client_id`` return; ``new_id`` is what it is if it is not known."""
-        claim = Claim(self.session(client_id).pid, None if offset is None else str(offset))
-        return await self.call(new_id, claim)
+        session = self.session(client_id)
+        claim = Claim(session.pid, None if offset is None else str(offset))
+        return await self.call(new_id, claim, user_id=session.user_id, identity=identity)
 
     def cut(self, client_id: str) -> None:
         """Let the connection of a client break."""

@@ -36,6 +36,7 @@ FLOORS = (
         "sessions",
         "recovery",
         "publishing",
+        "authentication",
         "membership",
         "connections",
         "idempotency",

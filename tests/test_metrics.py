@@ -39,4 +39,4 @@ def test_nobody_is_named_by_a_label() -> None:
     labels = {
         label for metric in vars(Metrics()).values() for label in getattr(metric, "_labelnames", ())
     }
-    assert labels <= {"event", "code", "route", "status", "transport", "reason"}
+    assert labels <= {"event", "code", "rate", "route", "status", "transport", "reason"}

@@ -22,6 +22,7 @@ from gtower_realtime.schemas import (
     HistoryArgument,
     JoinArgument,
     MessageArgument,
+    RefreshArgument,
     RoomArgument,
     RoomMessageArgument,
     load,
@@ -90,6 +91,7 @@ _ROWS = (
         "joins",
     ),
     ClientEvent("history", "read_room_history", "read what a room has had", HistoryArgument()),
+    ClientEvent("auth:refresh", "refresh_token", "replace the token", RefreshArgument()),
 )
 
 CLIENT_EVENTS: Mapping[str, ClientEvent] = {row.name: row for row in _ROWS}

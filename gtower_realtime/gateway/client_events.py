@@ -10,7 +10,7 @@ from gtower_realtime.clients import Client
 from gtower_realtime.connections import Arrival
 from gtower_realtime.errors import Overloaded, RealtimeError, StoreUnavailable
 from gtower_realtime.events.client import client_event
-from gtower_realtime.gateway.pace import Pace
+from gtower_realtime.gateway.pace import TOO_MANY_REQUESTS, Pace
 from gtower_realtime.gateway.server import PendingConnection, SocketIOServer
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import MAX_EVENT_NAME
@@ -59,13 +59,27 @@ class ClientEvents:
             server.on("*", self._said, namespace=namespace)
 
     async def _connecting(self, pending: PendingConnection) -> None:
+        try:
+            identity = await self._service.identify(_token(pending))
+        except Overloaded:
+            # Not a connect_error: the stock client would never try again.
+            pending.session.close(_TRY_AGAIN, "tokens cannot be checked, try again")
+            return
+        except RealtimeError as refusal:
+            pending.refuse(refusal)
+            return
         is_recoverable = _takes_offsets(pending)
         client = Client(
             id=pending.sid,
             connected_at=self._clock.now(),
             address=pending.request.remote_address,
             user_agent=pending.request.user_agent,
+            user_id=None if identity is None else identity.user_id,
+            info=None if identity is None else identity.info,
         )
+        if client.user_id is not None and self._pace.is_penalised(client.user_id):
+            pending.session.close(TOO_MANY_REQUESTS, "too many requests")
+            return
 
         def welcome(client_id: str, pid: str | None) -> bool:
             return pending.welcome(client_id, pid, takes_offsets=is_recoverable)
@@ -75,6 +89,7 @@ class ClientEvents:
             welcome=welcome,
             is_recoverable=is_recoverable,
             claim=_claim(pending.auth) if is_recoverable else None,
+            identity=identity,
         )
         logger.debug(
             "connect",
@@ -139,6 +154,15 @@ def _takes_offsets(pending: PendingConnection) -> bool:
         return False
     user_agent = pending.request.user_agent or ""
     return not any(name in user_agent for name in _WITHOUT_OFFSETS)
+
+
+def _token(pending: PendingConnection) -> object:
+    """Return the token of a CONNECT, or else of the request that opened the connection."""
+    token = pending.auth.get("token")
+    if token is not None:
+        return token
+    scheme, _, credentials = (pending.request.authorization or "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else None
 
 
 def _claim(auth: dict[str, Any]) -> Claim | None:

@@ -62,6 +62,11 @@ class ClientManager(AsyncManager):  # type: ignore[misc]
             group = self.groups[audience] = self.server.eio.new_group()
         group.add(session)
 
+    def give_up(self, pending_sid: str) -> None:
+        """Forget a pending client that is not accepted."""
+        session, namespace = self._pending.pop(pending_sid)
+        self._drop(pending_sid, namespace, session)
+
     async def connect(self, sid: str, namespace: str) -> str:
         """Accept a pending client; see `AsyncManager.connect`."""
         self.accept(sid, sid)

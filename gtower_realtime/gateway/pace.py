@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from gtower_realtime.errors import RateLimited
 from gtower_realtime.limits import Rate, TokenBucket
 
+TOO_MANY_REQUESTS = 4101
+
 MAX_SECONDS_OVER = 10.0
 """A client that is over its rate for as long, without a break, is a flood."""
 
@@ -17,7 +19,8 @@ MAX_SECONDS_OVER = 10.0
 class Pace:
     """The token buckets of each client, by the name of the rate; an unlimited rate has none.
 
-    ``on_flood`` is called with the id of a client that does not stop.
+    ``on_flood`` is called with the id of a client that does not stop, ``on_wait`` with the rate of
+    each event that has to wait.
     """
 
     def __init__(
@@ -25,10 +28,13 @@ class Pace:
         rates: Mapping[str, Rate],
         clock: Callable[[], float],
         on_flood: Callable[[str], None],
+        on_wait: Callable[[str], None] = lambda _rate: None,
     ) -> None:
         self._rates = {name: rate for name, rate in rates.items() if not rate.is_unlimited}
         self._clock = clock
         self._on_flood = on_flood
+        self._on_wait = on_wait
+        self._penalised: dict[str, float] = {}
         self._buckets: dict[str, dict[str, TokenBucket]] = {}
         self._over_since: dict[tuple[str, str], float] = {}
 
@@ -49,11 +55,23 @@ class Pace:
             return
         has_waited = False
         while (wait := bucket.take(self._clock())) > 0:
+            if not has_waited:
+                self._on_wait(name)
             has_waited = True
             self._check_flood(client_id, name)
             await asyncio.sleep(wait)
         if not has_waited:
             self._over_since.pop((client_id, name), None)
+
+    def penalise(self, user_id: str, seconds: float) -> None:
+        """Have a user's connections refused for a while; who connects asks :meth:`is_penalised`."""
+        now = self._clock()
+        self._penalised = {user: until for user, until in self._penalised.items() if until > now}
+        self._penalised[user_id] = now + seconds
+
+    def is_penalised(self, user_id: str) -> bool:
+        """Say whether a user is to stay away at the moment."""
+        return self._penalised.get(user_id, 0.0) > self._clock()
 
     def forget(self, client_id: str) -> None:
         """Drop what is kept of a client that is gone."""

@@ -198,6 +198,21 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
     async def _admit_at_once(self, pending: "PendingConnection") -> None:
         pending.welcome(pending.sid)
 
+    def refuse(self, pending: "PendingConnection", refusal: RealtimeError) -> None:
+        """Answer a CONNECT with a CONNECT_ERROR, after which the stock client stays away."""
+        if pending.session.is_closed or not self.manager.is_pre_connected(
+            pending.sid, pending.namespace
+        ):
+            return
+        self.manager.give_up(pending.sid)
+        self._metrics.connects_refused.labels(refusal.code).inc()
+        answer = {
+            "message": refusal.message,
+            "data": {"code": refusal.code, "retryable": refusal.retryable},
+        }
+        pkt = StrictPacket(packet.CONNECT_ERROR, answer, namespace=pending.namespace)
+        pending.session.send(EncodedPacket.message(pkt.encode()))
+
     def welcome(
         self, pending: "PendingConnection", sid: str, pid: str | None, takes_offsets: bool
     ) -> bool:
@@ -412,6 +427,10 @@ class PendingConnection:
         Returns False, and nothing happens, when the connection has gone.
         """
         return self._server.welcome(self, sid, pid, takes_offsets)
+
+    def refuse(self, refusal: RealtimeError) -> None:
+        """Answer that the client may not connect; nothing happens when it has gone."""
+        self._server.refuse(self, refusal)
 
 
 def _acknowledgement(pkt: StrictPacket, answer: Any) -> list[EncodedPacket]:

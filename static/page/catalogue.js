@@ -14,6 +14,7 @@ const CLIENT_EVENTS = [
   { event: 'joinWhatsAppCustomer', sample: { customerId: 'c42' } },
   { event: 'leaveWhatsAppCustomer', sample: { customerId: 'c42' } },
   { event: 'history', about: 'of a room', sample: { room: 'sales', limit: 50 } },
+  { event: 'auth:refresh', about: 'with a new token', sample: { token: '' } },
 ];
 
 const NOTIFICATION = {
@@ -51,6 +52,8 @@ const HTTP_CALLS = [
   { group: 'Read', label: 'Client status', method: 'GET', path: '/websocket/clients/:clientId/status' },
   { group: 'Rooms', label: 'History of a room', method: 'GET', path: '/websocket/rooms/:roomName/history', query: 'limit=50' },
   { group: 'Rooms', label: 'Position of a room', method: 'GET', path: '/websocket/rooms/:roomName/position' },
+  { group: 'Control', label: 'Disconnect a client', method: 'POST', path: '/websocket/clients/:clientId/disconnect', body: { reason: 'please sign in again', reconnect: false } },
+  { group: 'Control', label: 'Disconnect a user', method: 'POST', path: '/websocket/users/:userId/disconnect', body: { reason: 'please sign in again', reconnect: false } },
 ];
 
 const PATH_SAMPLES = {

@@ -1,0 +1,60 @@
+"""Control: clients and users that are sent away."""
+
+from gtower_realtime.identity import check_may_address
+from gtower_realtime.ports import Target
+from gtower_realtime.schemas import DisconnectSchema, load
+from handlers.base import ApiHandler
+from handlers.routes import Route
+
+_SCHEMA = DisconnectSchema()
+_REASON = "disconnected by the server"
+
+
+class DisconnectHandler(ApiHandler):
+    """A handler that cuts connections; ``reconnect`` says whether their clients may come back."""
+
+    scope = "admin"
+
+    def reply_disconnected(self, who: str, count: int) -> None:
+        """Answer how many connections were cut."""
+        self.reply(200, {"success": True, "message": f"{who} disconnected", "disconnected": count})
+
+    def read_wish(self) -> tuple[str, bool]:
+        """Return the reason that clients are told, and whether they may come back.
+
+        Raises as `json_object` and `load` do.
+        """
+        wish = load(_SCHEMA, self.json_object())
+        return wish.get("reason", _REASON), wish.get("reconnect", False)
+
+
+class ClientDisconnectHandler(DisconnectHandler):
+    """Cuts a client off. Unless it may reconnect, it is told to stay away and cannot recover."""
+
+    def post(self, id: str) -> None:  # noqa: A002
+        """Answer 200 with ``disconnected``: 1, or 0 for a client that was away."""
+        self.check_name("clientId", id)
+        check_may_address(self.api_key, Target.client(id))
+        reason, reconnect = self.read_wish()
+        count = self.context.service.disconnect_client(id, reason, reconnect=reconnect)
+        self.reply_disconnected(f"Client {id}", count)
+
+
+class UserDisconnectHandler(DisconnectHandler):
+    """Cuts off all connections of a user, and ends what is kept for those that are away."""
+
+    def post(self, id: str) -> None:  # noqa: A002
+        """Answer 200 with ``disconnected``, how many connections were cut."""
+        self.check_name("userId", id)
+        check_may_address(self.api_key, Target.user(id))
+        reason, reconnect = self.read_wish()
+        count = self.context.service.disconnect_user(id, reason, reconnect=reconnect)
+        self.reply_disconnected(f"User {id}", count)
+
+
+def routes() -> list[Route]:
+    """Return the routes of control."""
+    return [
+        Route("/websocket/clients/:id/disconnect", ClientDisconnectHandler),
+        Route("/websocket/users/:id/disconnect", UserDisconnectHandler),
+    ]
