@@ -3,13 +3,14 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from gtower_realtime import __version__, reference, server
+from gtower_realtime import __version__, identity, reference, server, tokens
 from gtower_realtime.settings import PREFIX, Settings, SettingsError, rows
 
 Command = Callable[..., Any]
@@ -45,12 +46,16 @@ def _load_settings(options: Mapping[str, str | None]) -> Settings:
     try:
         settings = Settings.load({**os.environ, **given})
     except SettingsError as error:
-        _warn(error.warnings)
-        for problem in error.problems:
-            click.echo(problem, err=True)
-        sys.exit(os.EX_CONFIG)
+        _leave(error)
     _warn(settings.warnings)
     return settings
+
+
+def _leave(error: SettingsError) -> NoReturn:
+    _warn(error.warnings)
+    for problem in error.problems:
+        click.echo(problem, err=True)
+    sys.exit(os.EX_CONFIG)
 
 
 def _warn(warnings: Iterable[str]) -> None:
@@ -77,7 +82,11 @@ def serve(**options: str | None) -> NoReturn:
 @_setting_options
 def check_config(**options: str | None) -> None:
     """Say whether the server would start with the settings; exit status 78 if not."""
-    _load_settings(options)
+    settings = _load_settings(options)
+    try:
+        server.check(settings)
+    except SettingsError as error:
+        _leave(error)
     click.echo("The settings are valid.")
 
 
@@ -115,6 +124,76 @@ def show_reference(document: Path | None) -> None:
         return
     text = document.read_text(encoding="utf-8")
     document.write_text(reference.replace_sections(text), encoding="utf-8")
+
+
+@main.command("make-key")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(["publish", "read", "admin"]),
+    multiple=True,
+    default=["publish"],
+    show_default=True,
+    help="What the key may; several times for several.",
+)
+@click.option("--prefix", "prefixes", multiple=True, help="Rooms it may address begin with this.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object instead of two lines.")
+def make_key(name: str, scopes: tuple[str, ...], prefixes: tuple[str, ...], as_json: bool) -> None:
+    """Make an API key for the back-end NAME; it is shown once and kept nowhere."""
+    try:
+        key, item = identity.make_api_key(name, scopes, prefixes)
+    except ValueError as problem:
+        raise click.BadParameter(str(problem)) from None
+    if as_json:
+        click.echo(json.dumps({"key": key, "setting": item}))
+        return
+    click.echo(f"For the back-end, as X-API-Key:  {key}")
+    click.echo(f"For the server, in GTOWER_API_KEYS:  {item}")
+
+
+@main.command("make-token")
+@click.argument("user")
+@click.option("--minutes", type=click.FloatRange(min=0.1), default=15, show_default=True)
+@click.option("--room", "rooms", multiple=True, help="A room to join at connect.")
+@click.option(
+    "--cap",
+    "caps",
+    multiple=True,
+    metavar="PATTERN=RIGHT+RIGHT",
+    help="Rights in rooms, like 'whatsapp:customer:*=join+history'.",
+)
+@click.option("--audience", help="The claim aud.")
+@click.option("--issuer", help="The claim iss.")
+def make_token(
+    user: str,
+    minutes: float,
+    rooms: tuple[str, ...],
+    caps: tuple[str, ...],
+    audience: str | None,
+    issuer: str | None,
+) -> None:
+    """Print a token for USER, signed with GTOWER_JWT_SECRET, to try things out."""
+    claims: dict[str, Any] = {"sub": user, "exp": int(time.time() + minutes * 60)}
+    optional = {
+        "rooms": list(rooms),
+        "caps": [_cap(text) for text in caps],
+        "aud": audience,
+        "iss": issuer,
+    }
+    claims |= {name: value for name, value in optional.items() if value}
+    settings = _load_settings({})
+    if settings.jwt_secret is None:
+        raise click.UsageError("GTOWER_JWT_SECRET is not set; the server checks tokens with it.")
+    try:
+        click.echo(tokens.sign(claims, settings.jwt_secret))
+    except ValueError as problem:
+        raise click.BadParameter(str(problem)) from None
+
+
+def _cap(text: str) -> dict[str, list[str]]:
+    pattern, _, rights = text.rpartition("=")
+    return {"rooms": [pattern], "allow": rights.split("+")}
 
 
 @main.command()

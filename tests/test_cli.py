@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import re
@@ -14,6 +15,11 @@ import pytest
 from click.testing import CliRunner
 
 from gtower_realtime.cli import main
+from gtower_realtime.identity import ApiKeys
+from gtower_realtime.permissions import Cap
+from gtower_realtime.settings import Settings
+from gtower_realtime.timestamps import SystemClock
+from gtower_realtime.tokens import TokenVerifier, VerificationKey
 
 ROOT = Path(__file__).parent.parent
 START_LINE = re.compile(
@@ -191,3 +197,69 @@ def test_a_unix_socket_is_served_and_removed_in_the_end(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(PATIENCE_SECONDS) == 0
     assert not path.exists()
+
+
+# Keys and tokens
+
+SECRET = "a-secret-of-at-least-32-bytes-for-tests"
+
+
+def test_a_key_is_made_for_the_setting_that_takes_it() -> None:
+    arguments = ["make-key", "shop", "--scope", "publish", "--prefix", "sales:", "--json"]
+    made = json.loads(CliRunner().invoke(main, arguments).stdout)
+    assert len(made["key"]) == 43
+    assert made["key"] not in made["setting"]
+    keys = ApiKeys(Settings.load({"GTOWER_API_KEYS": made["setting"]}).api_keys)
+    key = keys.authorize(made["key"], "publish")
+    assert key is not None
+    assert (key.name, key.scopes, key.room_prefixes) == ("shop", {"publish"}, ("sales:",))
+
+
+def test_a_key_is_shown_with_where_each_part_goes() -> None:
+    result = CliRunner().invoke(main, ["make-key", "shop"])
+    assert re.fullmatch(
+        r"For the back-end, as X-API-Key:  [\w-]{43}\n"
+        r"For the server, in GTOWER_API_KEYS:  shop:publish:sha256-[0-9a-f]{64}\n",
+        result.stdout,
+    )
+
+
+def test_a_name_that_no_key_can_have_is_refused() -> None:
+    result = CliRunner().invoke(main, ["make-key", "shop:1"])
+    assert (result.exit_code, "must have scopes" in result.output) == (2, True)
+
+
+def test_a_token_is_made_with_the_secret_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GTOWER_JWT_SECRET", SECRET)
+    arguments = ["make-token", "ann", "--room", "sales", "--cap", "whatsapp:*=join+history"]
+    result = CliRunner().invoke(main, [*arguments, "--audience", "agents", "--minutes", "1"])
+    verifier = TokenVerifier(VerificationKey.from_secret(SECRET), SystemClock(), audience="agents")
+    identity = asyncio.run(verifier.verify(result.stdout.strip()))
+    assert (identity.user_id, identity.rooms) == ("ann", ("sales",))
+    assert identity.caps == (Cap(("whatsapp:*",), frozenset({"join", "history"})),)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "secret", "sentence"),
+    [
+        (["ann"], "", "GTOWER_JWT_SECRET is not set"),
+        (["ann", "--cap", "sales=shout"], SECRET, "Must be one of: join, publish"),
+        (["", "--room", "sales"], SECRET, "must not be empty"),
+    ],
+)
+def test_a_token_that_would_be_refused_is_not_made(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], secret: str, sentence: str
+) -> None:
+    monkeypatch.setenv("GTOWER_JWT_SECRET", secret)
+    result = CliRunner().invoke(main, ["make-token", *arguments])
+    assert (result.exit_code, sentence in result.output) == (2, True)
+
+
+def test_a_key_that_cannot_check_tokens_is_found_before_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pem = "-----BEGIN PUBLIC KEY-----\nbm9uc2Vuc2U=\n-----END PUBLIC KEY-----"
+    monkeypatch.setenv("GTOWER_JWT_PUBLIC_KEY", pem)
+    result = CliRunner().invoke(main, ["check-config"])
+    assert result.exit_code == os.EX_CONFIG
+    assert "GTOWER_JWT_PUBLIC_KEY: must be a public key in PEM" in result.output
