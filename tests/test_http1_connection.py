@@ -9,7 +9,7 @@ from tornado.ioloop import IOLoop
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from gtower_realtime.http1.server import HttpServer
-from tests.wire import PATIENCE_SECONDS
+from tests.wire import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.gen_test
 
@@ -66,6 +66,17 @@ class WaitHandler(RequestHandler):
         self.gone.set_result(None)
 
 
+class BigHandler(RequestHandler):
+    """Answers with more than the kernel takes."""
+
+    SIZE = 8_000_000
+    asked = 0
+
+    def get(self) -> None:
+        BigHandler.asked += 1
+        self.finish(b"x" * self.SIZE)
+
+
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
@@ -78,6 +89,7 @@ def server(io_loop: IOLoop) -> Iterator[HttpServer]:
                 ("/refuse", RefusingHandler),
                 ("/stream", StreamHandler),
                 ("/wait", WaitHandler),
+                ("/big", BigHandler),
             ],
             log_function=lambda _handler: None,
         ),
@@ -271,3 +283,27 @@ async def test_a_handler_hears_that_its_client_has_gone(connect: Connect) -> Non
     await writer.drain()
     writer.close()
     await asyncio.wait_for(WaitHandler.gone, PATIENCE_SECONDS)
+
+
+async def test_a_client_that_does_not_read_gets_no_second_answer(
+    connect: Connect, server: HttpServer
+) -> None:
+    reader, writer = await connect()
+    request = b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    BigHandler.asked = 0
+    writer.write(request * 3)
+    await until(lambda: BigHandler.asked == 1)
+    for _ in range(3):
+        writer.write(request)
+        await asyncio.sleep(0)
+    (connection,) = server.connections
+    assert BigHandler.asked == 1
+    assert connection._transport is not None
+    assert connection._transport.get_write_buffer_size() <= BigHandler.SIZE
+    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    for _ in range(6):
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_SECONDS)
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        await asyncio.wait_for(reader.readexactly(BigHandler.SIZE), PATIENCE_SECONDS)
+    assert BigHandler.asked == 6

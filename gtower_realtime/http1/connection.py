@@ -214,6 +214,7 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
         for future in drained:
             if not future.done():
                 future.set_result(None)
+        self._take_up_next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the handler that is at work."""
@@ -258,7 +259,7 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
         )
         keeps_alive = parser.should_keep_alive() and not (parser.should_upgrade() or self._method)
         arriving = self._arriving = _Request(start_line, _headers(head), keeps_alive)
-        if self._request is None:
+        if self._request is None and not self._is_clogged():
             self._begin(arriving)
         else:
             self._pipelined.append(arriving)
@@ -338,7 +339,8 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
         # One piece may wait: mostly it is the whole body, and its handler is about to begin.
         is_full = self._is_held and request is not None and len(request.chunks) > 1
         is_full = is_full or len(self._unread) > self._server.max_header_bytes
-        wants_more = not (is_full or self._pipelined)
+        # Of a client that asks without reading the answers, one more request at the most is read.
+        wants_more = not (is_full or self._pipelined or (request is None and self._is_clogged()))
         if wants_more != self._is_reading:
             self._is_reading = wants_more
             (transport.resume_reading if wants_more else transport.pause_reading)()
@@ -399,10 +401,17 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
             self._end()
             return
         self._await_until(self._server.idle_seconds)
-        if self._pipelined:
+        self._take_up_next()
+
+    def _take_up_next(self) -> None:
+        """Begin the next request, once the client has read the answer to the last one."""
+        if self._pipelined and self._request is None and not self._is_clogged():
             self._begin(self._pipelined.popleft())
             self._hand_over()
-            self._see_to_reading()
+        self._see_to_reading()
+
+    def _is_clogged(self) -> bool:
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Have ``callback`` called when the client goes away before its answer has ended."""
