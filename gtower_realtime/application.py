@@ -46,6 +46,7 @@ _FLOOD_PENALTY_SECONDS = 5.0
 
 _EXPIRE_SECONDS = 1.0
 _TRIM_SECONDS = 30.0
+_PRESENCE_SECONDS = 0.1
 
 
 class Application:
@@ -85,6 +86,7 @@ class Application:
             clock=self.clock,
             metrics=self.metrics,
             verifier=token_verifier(settings, self.clock),
+            presence_rooms=settings.presence_rooms,
             max_rooms_per_client=settings.max_rooms_per_client,
             announces_clients=settings.announce_clients,
         )
@@ -120,6 +122,9 @@ class Application:
             asyncio.create_task(self._every(_EXPIRE_SECONDS, self._expire)),
             asyncio.create_task(self._every(_TRIM_SECONDS, self._trim)),
         ]
+        if self.settings.presence_rooms:
+            presence = self._every(_PRESENCE_SECONDS, self._tell_presence)
+            self._housekeeping.append(asyncio.create_task(presence))
 
     async def stop(self) -> None:
         """Let go of everybody: new work is refused, all are told, every connection is closed."""
@@ -140,6 +145,9 @@ class Application:
     async def _expire(self) -> None:
         self.service.end_expired_sessions()
         self.service.mind_tokens()
+
+    async def _tell_presence(self) -> None:
+        self.service.tell_presence()
 
     async def _trim(self) -> None:
         bounds = Bounds(

@@ -13,6 +13,7 @@ from gtower_realtime.membership import Rooms
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import user_room
 from gtower_realtime.ports import Clock, Offset, Target, Transport
+from gtower_realtime.presence import Presence
 from gtower_realtime.publishing import Publisher
 from gtower_realtime.records import (
     Change,
@@ -60,6 +61,7 @@ class Connections:
         publisher: Publisher,
         rooms: Rooms,
         authentication: Authentication,
+        presence: Presence,
         sessions: Sessions,
         clients: ClientRegistry,
         clock: Clock,
@@ -72,6 +74,7 @@ class Connections:
         self._publisher = publisher
         self._rooms = rooms
         self._authentication = authentication
+        self._presence = presence
         self._sessions = sessions
         self._clients = clients
         self._clock = clock
@@ -190,11 +193,13 @@ class Connections:
         self._record_unawaited(SessionResumed(session.client_id))
         permissions = self._authentication.permissions_for(arrival.identity)
         lost = permissions.lost_rooms(session.rooms())
-        for room in session.rooms():
-            if room not in lost:
-                self._transport.enter_room(session.client_id, room)
+        kept = [room for room in session.rooms() if room not in lost]
+        for room in kept:
+            self._transport.enter_room(session.client_id, room)
         returned = replace(client, id=session.client_id)
         self._go_live(returned, arrival.identity, comeback.claimed, {"recovered": True})
+        for room in kept:
+            self._presence.entered(returned, room)
         self._transport.replay(
             session.client_id,
             [(event.event, event.payload, self._journal.offset(event.number)) for event in missed],
@@ -231,6 +236,7 @@ class Connections:
         """
         if self._clients.remove(client_id) is not None:
             self._authentication.forget(client_id)
+            self._presence.gone(client_id)
             self._announce("clientLeft", client_id)
         session = self._sessions.of_client(client_id)
         if session is None or session.away_since is not None:

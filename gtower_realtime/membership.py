@@ -12,6 +12,7 @@ from gtower_realtime.journal import Journal, Past
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import is_user_room
 from gtower_realtime.ports import Clock, Offset, Transport
+from gtower_realtime.presence import Presence
 from gtower_realtime.records import RoomEntered, RoomLeft
 from gtower_realtime.recovery import MAX_REPLAYED_BYTES, MAX_REPLAYED_EVENTS
 from gtower_realtime.sessions import Session, Sessions
@@ -43,6 +44,7 @@ class Rooms:
         sessions: Sessions,
         clients: ClientRegistry,
         authentication: Authentication,
+        presence: Presence,
         clock: Clock,
         metrics: Metrics,
         max_per_client: int,
@@ -52,6 +54,7 @@ class Rooms:
         self._sessions = sessions
         self._clients = clients
         self._authentication = authentication
+        self._presence = presence
         self._clock = clock
         self._metrics = metrics
         self._max_per_client = max_per_client
@@ -110,7 +113,7 @@ class Rooms:
                 self._sessions.leave(session, room, number)
                 # Stays that ended before what has arrived need not be remembered.
                 session.cover(self._transport.confirmed_mark(client_id))
-            self._transport.leave_room(client_id, room)
+            self._exit(client_id, room)
             self._tell(client_id, room, event, details)
             return {"room": room}
 
@@ -121,9 +124,17 @@ class Rooms:
 
         return self._in_turn(client_id, room, False, leave)
 
+    def _enter(self, client_id: str, room: str) -> None:
+        self._transport.enter_room(client_id, room)
+        self._presence.entered(self._clients.get(client_id), room)
+
+    def _exit(self, client_id: str, room: str) -> None:
+        self._transport.leave_room(client_id, room)
+        self._presence.left(client_id, room)
+
     def admit(self, client_id: str, room: str) -> None:
         """Make a client a member whose session was recorded with the room, and tell it."""
-        self._transport.enter_room(client_id, room)
+        self._enter(client_id, room)
         self._tell(client_id, room, "roomJoined", {})
 
     def join_by_token(self, client_id: str, room: str) -> None:
@@ -144,7 +155,7 @@ class Rooms:
         """
         session = self._sessions.of_client(client_id)
         for room in rooms:
-            self._transport.leave_room(client_id, room)
+            self._exit(client_id, room)
             self._tell(client_id, room, "roomLeft", {"reason": "not allowed by the token"})
             self._record_leaving(client_id, session, room)
 
@@ -180,7 +191,7 @@ class Rooms:
                     raise
             if session is not None:
                 self._sessions.enter(session, room, number)
-            self._transport.enter_room(client_id, room)
+            self._enter(client_id, room)
             self._tell(client_id, room, event, details)
             answer: dict[str, Any] = {"room": room}
             if past is not None:

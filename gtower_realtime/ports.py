@@ -5,7 +5,7 @@ only these.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -178,6 +178,12 @@ class Transport(Protocol):
 
     def rooms_of(self, client_id: str) -> list[str]:
         """Return the rooms the client has joined, in the order of joining."""
+
+    def rooms(self) -> Iterable[str]:
+        """Return the names of all rooms that have a member."""
+
+    def members_of(self, room: str) -> list[str]:
+        """Return the ids of the clients in a room."""
 
     def transport_of(self, client_id: str) -> str:
         """Return ``websocket`` or ``polling``."""

@@ -347,6 +347,12 @@ class HistoryArgument(ArgumentSchema):
     limit = fields.Integer(strict=True, validate=validate.Range(1, MAX_PAGE))
 
 
+class PresenceArgument(ArgumentSchema):
+    """``{"room": "sales"}``."""
+
+    room = Name(required=True)
+
+
 class RefreshArgument(ArgumentSchema):
     """``{"token": <JWT>}``. Whether it is one is for those to say who check it."""
 

@@ -15,6 +15,7 @@ from gtower_realtime.authentication import Authentication
 from gtower_realtime.batches import BatchItem, Outcome, send_batch
 from gtower_realtime.clients import Client, ClientRegistry
 from gtower_realtime.connections import Arrival, Connections
+from gtower_realtime.directory import Directory
 from gtower_realtime.errors import (
     Draining,
     Forbidden,
@@ -31,6 +32,7 @@ from gtower_realtime.membership import Rooms
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import WHATSAPP_GENERAL_ROOM, whatsapp_customer_room
 from gtower_realtime.ports import Clock, Offset, Target, Transport
+from gtower_realtime.presence import Presence
 from gtower_realtime.publishing import AS_USUAL, Delivery, Publisher, Receipt
 from gtower_realtime.records import StoredEvent, StoredSession
 from gtower_realtime.schemas import WHOLE
@@ -56,7 +58,8 @@ _RETRY_SOON = {"Retry-After": "1"}
 class RealtimeService:
     """The realtime server without its wires.
 
-    Without a ``verifier`` clients need no token.
+    Without a ``verifier`` clients need no token. ``presence_rooms`` are what the names of rooms
+    with presence begin with.
     ``max_rooms_per_client`` 0 is no limit. With ``announces_clients`` false nobody is told of
     others coming and going.
     """
@@ -71,6 +74,7 @@ class RealtimeService:
         clock: Clock,
         metrics: Metrics,
         verifier: TokenVerifier | None = None,
+        presence_rooms: Sequence[str] = (),
         recovery_seconds: float = 120.0,
         max_rooms_per_client: int = 128,
         announces_clients: bool = True,
@@ -84,12 +88,14 @@ class RealtimeService:
             journal=journal, transport=transport, sessions=sessions, clock=clock, metrics=metrics
         )
         self._authentication = Authentication(verifier, clock, self._is_client_id)
+        self._presence = Presence(presence_rooms, self._publisher, transport, clock)
         self._rooms = Rooms(
             journal=journal,
             transport=transport,
             sessions=sessions,
             clients=clients,
             authentication=self._authentication,
+            presence=self._presence,
             clock=clock,
             metrics=metrics,
             max_per_client=max_rooms_per_client,
@@ -100,6 +106,7 @@ class RealtimeService:
             publisher=self._publisher,
             rooms=self._rooms,
             authentication=self._authentication,
+            presence=self._presence,
             sessions=sessions,
             clients=clients,
             clock=clock,
@@ -108,6 +115,8 @@ class RealtimeService:
             announces_clients=announces_clients,
         )
         self._once_only = OnceOnly(journal, clock)
+        self.directory = Directory(transport, clients, clock)
+        """Who is connected, and where."""
         self._is_draining = False
         metrics.clients.set_function(lambda: len(clients))
         metrics.store_failing.set_function(lambda: journal.is_failing)
@@ -192,6 +201,29 @@ class RealtimeService:
             self._transport.send(client_id, "tokenExpiring", payload)
         for client_id in over:
             self._transport.disconnect(client_id, _TOKEN_EXPIRED, "token expired")
+
+    def tell_presence(self) -> None:
+        """Tell rooms who has come and gone; to be called a few times a second."""
+        self._presence.tick()
+
+    async def put_into_room(self, client_id: str, room: str) -> None:
+        """Make a client a member of a room, as if it had asked for it; it hears `roomJoined`.
+
+        Raises:
+            UnknownClient: it is not connected.
+            Forbidden, TooManyRooms, StoreUnavailable: as if it had asked for it.
+        """
+        self._check_connected(client_id)
+        await self._rooms.join(client_id, room, "roomJoined", {})
+
+    async def take_out_of_room(self, client_id: str, room: str) -> None:
+        """End a client's membership, if there is one; it hears `roomLeft`. Raises as above."""
+        self._check_connected(client_id)
+        await self._rooms.leave(client_id, room, "roomLeft", {})
+
+    def _check_connected(self, client_id: str) -> None:
+        if client_id not in self._clients:
+            raise UnknownClient(f"Client {client_id} is not connected.")
 
     def disconnect_client(self, client_id: str, reason: str, *, reconnect: bool) -> int:
         """Disconnect a client; without ``reconnect`` it is told to stay away, and cannot recover.
@@ -305,6 +337,18 @@ class RealtimeService:
         """
         self._authentication.permissions_of(client_id).check("history", room)
         return await self.history(room, after, limit)
+
+    async def read_presence(self, client_id: str, room: str) -> dict[str, Any]:
+        """Return who is in a room with presence, as the HTTP read does.
+
+        Raises:
+            Forbidden: the room has no presence or belongs to the server, or the client's token does
+                not allow it.
+        """
+        self._authentication.permissions_of(client_id).check("presence", room)
+        if not self._presence.is_on(room):
+            raise Forbidden(f"The room {room!r} does not tell who is in it.")
+        return self.directory.present(room)
 
     async def refresh_token(self, client_id: str, token: Any) -> dict[str, Any]:
         """Replace the client's token; it stays connected, and leaves what that does not allow.
@@ -517,7 +561,7 @@ class RealtimeService:
             raise ValidationFailed(sentence, fields={WHOLE: [sentence]}) from None
         return await self.send(event, body, target)
 
-    # Asking
+    # Asking; see also :attr:`directory`
 
     def status(self) -> dict[str, Any]:
         """Return ``{"connectedClients", "status", "timestamp"}``."""
@@ -526,42 +570,6 @@ class RealtimeService:
             "status": self.state,
             "timestamp": self._timestamp(),
         }
-
-    def clients(self, after: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
-        """Return the connected clients in order of connection; see `ClientRegistry.page`.
-
-        Raises:
-            ValidationFailed: ``after`` is no client that was ever here, or left long ago.
-        """
-        page = self._clients.page(after, limit)
-        if page is None:
-            raise ValidationFailed(
-                "after: There is no such client.", fields={"after": ["There is no such client."]}
-            )
-        return [self._describe(client) for client in page]
-
-    def client_status(self, client_id: str) -> dict[str, Any]:
-        """Return ``{"clientId", "connected", "timestamp"}``; of an unknown one ``false``."""
-        return {
-            "clientId": client_id,
-            "connected": client_id in self._clients,
-            "timestamp": self._timestamp(),
-        }
-
-    def _describe(self, client: Client) -> dict[str, Any]:
-        metadata = {"ip": client.address}
-        if client.user_agent is not None:
-            metadata["userAgent"] = client.user_agent
-        description = {
-            "id": client.id,
-            "connectedAt": format_timestamp(client.connected_at),
-            "metadata": metadata,
-            "rooms": self._transport.rooms_of(client.id),
-            "transport": self._transport.transport_of(client.id),
-        }
-        if client.user_id is not None:
-            description["userId"] = client.user_id
-        return description
 
     async def history(
         self, room: str, after: str | None = None, limit: int = DEFAULT_LIMIT

@@ -1,4 +1,4 @@
-"""Control: clients and users that are sent away."""
+"""Control: clients and users that are sent away, or put into rooms."""
 
 from gtower_realtime.identity import check_may_address
 from gtower_realtime.ports import Target
@@ -52,9 +52,33 @@ class UserDisconnectHandler(DisconnectHandler):
         self.reply_disconnected(f"User {id}", count)
 
 
+class MembershipHandler(ApiHandler):
+    """Puts a client into a room, or takes it out, as if it had asked for that itself."""
+
+    scope = "admin"
+
+    async def put(self, id: str, room: str) -> None:  # noqa: A002
+        """Answer 200 once the membership is recorded; the client hears `roomJoined`."""
+        self._check(id, room)
+        await self.context.service.put_into_room(id, room)
+        self.reply(200, {"success": True, "message": f"Client {id} joined room {room}"})
+
+    async def delete(self, id: str, room: str) -> None:  # noqa: A002
+        """Answer 200 once its end is recorded; the client hears `roomLeft`."""
+        self._check(id, room)
+        await self.context.service.take_out_of_room(id, room)
+        self.reply(200, {"success": True, "message": f"Client {id} left room {room}"})
+
+    def _check(self, client_id: str, room: str) -> None:
+        self.check_name("clientId", client_id)
+        self.check_name("room", room)
+        check_may_address(self.api_key, Target.room(room))
+
+
 def routes() -> list[Route]:
     """Return the routes of control."""
     return [
         Route("/websocket/clients/:id/disconnect", ClientDisconnectHandler),
         Route("/websocket/users/:id/disconnect", UserDisconnectHandler),
+        Route("/websocket/clients/:id/rooms/:room", MembershipHandler),
     ]

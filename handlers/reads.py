@@ -24,7 +24,7 @@ class ClientsHandler(ApiHandler):
     def get(self) -> None:
         """Answer with all clients, or with at most ``limit`` of those ``after`` a client id."""
         after = self.get_query_argument("after", None)
-        self.reply(200, self.context.service.clients(after, self.limit(_MAX_CLIENTS)))
+        self.reply(200, self.context.service.directory.clients(after, self.limit(_MAX_CLIENTS)))
 
 
 class ClientStatusHandler(ApiHandler):
@@ -34,7 +34,18 @@ class ClientStatusHandler(ApiHandler):
 
     def get(self, id: str) -> None:  # noqa: A002
         """Answer ``{"clientId", "connected", "timestamp"}``; an unknown client is not connected."""
-        self.reply(200, self.context.service.client_status(id))
+        self.reply(200, self.context.service.directory.client_status(id))
+
+
+class UserHandler(ApiHandler):
+    """Whether a user is connected, and with which clients."""
+
+    scope = "read"
+
+    def get(self, id: str) -> None:  # noqa: A002
+        """Answer ``{"userId", "connected", "clients"}``, ``clients`` being ids."""
+        self.check_name("userId", id)
+        self.reply(200, self.context.service.directory.user(id))
 
 
 def routes() -> list[Route]:
@@ -43,4 +54,5 @@ def routes() -> list[Route]:
         Route("/websocket/status", StatusHandler),
         Route("/websocket/clients", ClientsHandler),
         Route("/websocket/clients/:id/status", ClientStatusHandler),
+        Route("/websocket/users/:id", UserHandler),
     ]

@@ -1,5 +1,6 @@
-"""What a room has had: reading, its place in the log, and deleting it."""
+"""Rooms: which there are, who is in one, what it has had, and its place in the log."""
 
+from gtower_realtime.directory import MAX_ROOMS_OF_A_PAGE, ROOMS_OF_A_PAGE
 from gtower_realtime.identity import check_may_address
 from gtower_realtime.ports import Target
 from gtower_realtime.schemas import MAX_PAGE
@@ -22,6 +23,44 @@ class RoomHandler(ApiHandler):
         """
         self.check_name("room", room)
         check_may_address(self.api_key, Target.room(room))
+
+
+class RoomsHandler(ApiHandler):
+    """The rooms that have members, by name, in pages; with a limited key those of its prefixes."""
+
+    scope = "read"
+
+    def get(self) -> None:
+        """Answer ``{"rooms": [{"room", "clients"}], "next"}``; see `Directory.rooms`."""
+        prefix = self.get_query_argument("prefix", "")
+        limits = () if self.api_key is None else self.api_key.room_prefixes
+        if limits and not prefix.startswith(limits):
+            # Of those that the key is limited to, the ones that the wish covers.
+            prefixes = tuple(limit for limit in limits if limit.startswith(prefix))
+        else:
+            prefixes = (prefix,)
+        after = self.get_query_argument("after", None)
+        limit = self.limit(MAX_ROOMS_OF_A_PAGE) or ROOMS_OF_A_PAGE
+        self.reply(200, self.context.service.directory.rooms(prefixes, after, limit))
+
+
+class RoomSummaryHandler(RoomHandler):
+    """How many are in a room, and its place in the log."""
+
+    def get(self, room: str) -> None:
+        """Answer ``{"room", "clients", "users", "offset"}``."""
+        self.check_room(room)
+        service = self.context.service
+        self.reply(200, {**service.directory.room(room), **service.position(room)})
+
+
+class PresenceHandler(RoomHandler):
+    """Who is in a room, whether or not it tells its members."""
+
+    def get(self, room: str) -> None:
+        """Answer ``{"room", "clients": [{"clientId", "userId"?, "info"?}]}``."""
+        self.check_room(room)
+        self.reply(200, self.context.service.directory.present(room))
 
 
 class HistoryHandler(RoomHandler):
@@ -52,6 +91,9 @@ class PositionHandler(RoomHandler):
 def routes() -> list[Route]:
     """Return the routes about rooms."""
     return [
+        Route("/websocket/rooms", RoomsHandler),
+        Route("/websocket/rooms/:room", RoomSummaryHandler),
+        Route("/websocket/rooms/:room/presence", PresenceHandler),
         Route("/websocket/rooms/:room/history", HistoryHandler),
         Route("/websocket/rooms/:room/position", PositionHandler),
     ]

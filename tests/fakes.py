@@ -167,6 +167,16 @@ class FakeTransport:
         connection = self.connections.get(client_id)
         return [] if connection is None else list(connection.rooms)
 
+    def rooms(self) -> list[str]:
+        return sorted({room for one in self.connections.values() for room in one.rooms})
+
+    def members_of(self, room: str) -> list[str]:
+        return [
+            client_id
+            for client_id, one in self.connections.items()
+            if room in (*one.rooms, client_id)
+        ]
+
     def transport_of(self, client_id: str) -> str:
         return "websocket" if client_id in self.connections else "polling"
 

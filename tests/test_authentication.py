@@ -275,7 +275,12 @@ class Agent:
     def __init__(self, world: FakeWorld) -> None:
         self.world = world
         self.granted: set[str] = set()
-        self.is_here = False
+        self.id = "c0"
+        self._returns = 0
+
+    @property
+    def is_here(self) -> bool:
+        return self.id in self.world.clients
 
     def token(self, granted: set[str]) -> str:
         return token(self.world.clock, caps=caps(*granted) if granted else [])
@@ -283,35 +288,40 @@ class Agent:
     async def take(self, step: str, what: Any) -> None:
         await getattr(self, f"_{step}")(what)
         await asyncio.sleep(0)
-        self.is_here = "c1" in self.world.clients
         if self.is_here:
-            rooms = set(self.world.transport.rooms_of("c1")) - {"user:ann"}
+            rooms = set(self.world.transport.rooms_of(self.id)) - {"user:ann"}
             assert rooms <= self.granted, (step, what)
 
     async def _join(self, room: str) -> None:
         try:
-            self.world.service.join_room("c1", room).add_done_callback(_look_at)
+            self.world.service.join_room(self.id, room).add_done_callback(_look_at)
         except Forbidden:
             assert not self.is_here or room not in self.granted
 
     async def _leave(self, room: str) -> None:
-        self.world.service.leave_room("c1", room).add_done_callback(_look_at)
+        self.world.service.leave_room(self.id, room).add_done_callback(_look_at)
 
     async def _renew(self, granted: set[str]) -> None:
         if self.is_here:
-            await self.world.service.refresh_token("c1", self.token(granted))
+            await self.world.service.refresh_token(self.id, self.token(granted))
             self.granted = granted
 
     async def _return(self, granted: set[str]) -> None:
         self.world.store.let()
         await self.world.journal.settled()
+        self.world.service.end_expired_sessions()
         identity = await self.world.service.identify(self.token(granted))
         if self.is_here:
-            self.world.cut("c1")
-        if self.world.sessions.of_client("c1") is None:
-            await self.world.call("c1", identity=identity)
+            self.world.cut(self.id)
+        self._returns += 1
+        new_id = f"c{self._returns}"
+        if self.world.sessions.of_client(self.id) is None:
+            await self.world.call(new_id, identity=identity)
         else:
-            await self.world.come_back("c1", self.world.offset(0), identity=identity)
+            offset = self.world.offset(0)
+            await self.world.come_back(self.id, offset, new_id=new_id, identity=identity)
+        if not self.is_here:
+            self.id = new_id
         self.granted = granted
 
     async def _hold(self, holds: bool) -> None:
@@ -344,7 +354,7 @@ def test_no_client_is_ever_in_a_room_that_its_token_does_not_allow(
         await world.journal.settled()
         await agent.take("hold", False)
         if agent.is_here:
-            session = world.session("c1")
+            session = world.session(agent.id)
             assert set(session.rooms()) <= agent.granted
         await world.journal.close()
 

@@ -142,7 +142,7 @@ async def test_a_client_of_a_user_gets_what_is_for_the_user_here_and_away() -> N
     await world.come_back("c1", world.offset(1))
     await publish(world, Target.user("u1"), 3)
     assert heard(world, "c1") == ["connected", 2, 3]
-    [client] = world.service.clients()
+    [client] = world.service.directory.clients()
     assert (client["userId"], client["rooms"]) == ("u1", ["user:u1"])
 
 
@@ -347,7 +347,7 @@ async def test_a_take_over_that_cannot_be_recovered_ends_the_old_connection_too(
     await world.connect("c1", "c2")
     await world.come_back("c1", "another-1")
     assert world.transport.released == ["c1"]
-    assert sorted(client["id"] for client in world.service.clients()) == ["c2", "new"]
+    assert sorted(client["id"] for client in world.service.directory.clients()) == ["c2", "new"]
     assert heard(world, "c2") == ["clientLeft", "clientJoined"]
     assert world.received("new")[0][1]["reason"] == "epoch_changed"
 

@@ -131,7 +131,7 @@ async def test_a_token_may_come_in_the_authorization_header(
     connect_client: ConnectClient, application: Application
 ) -> None:
     client = await connect_client(headers={"Authorization": f"Bearer {token('ben')}"})
-    [listed] = application.service.clients()
+    [listed] = application.service.directory.clients()
     assert (listed["id"], listed["userId"]) == (client.id, "ben")
 
 

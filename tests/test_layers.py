@@ -37,6 +37,8 @@ FLOORS = (
         "recovery",
         "publishing",
         "authentication",
+        "directory",
+        "presence",
         "membership",
         "connections",
         "idempotency",

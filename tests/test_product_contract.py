@@ -229,9 +229,10 @@ async def test_a_client_event_does_and_answers_what_its_row_says(
 
 
 def test_every_client_event_has_its_row() -> None:
-    # Without tokens it is refused; what it does with them is in test_flow_tokens.
-    with_tokens = {"auth:refresh"}
-    assert {row.event for row in CLIENT_EVENT_ROWS} == set(CLIENT_EVENTS) - with_tokens
+    # Here both are refused; what they do with tokens and presence rooms is in test_flow_tokens and
+    # test_flow_rooms.
+    elsewhere = {"auth:refresh", "presence"}
+    assert {row.event for row in CLIENT_EVENT_ROWS} == set(CLIENT_EVENTS) - elsewhere
     assert {row.event for row in REFUSED_CLIENT_EVENTS} >= {
         name for name, row in CLIENT_EVENTS.items() if row.schema is not None
     }
@@ -285,6 +286,7 @@ NEITHER_CUSTOMER_FORM = "Must be a string or an object with 'customerId'."
 
 REFUSED_CLIENT_EVENTS = [
     invalid("auth:refresh", (), "", "auth:refresh needs an argument."),
+    invalid("presence", ({},), "room", "Missing data for required field."),
     invalid("auth:refresh", ({},), "token", "Missing data for required field."),
     invalid("message", (), "", "message needs an argument."),
     invalid("message", ({"type": 5},), "type", "Not a valid string."),

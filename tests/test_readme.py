@@ -252,19 +252,17 @@ async def test_the_servers_own_events_carry_what_the_readme_says(
     await watcher.socket.disconnect()
 
     documented = documented_fields()
-    # Said only where tokens are in use: tests/test_flow_tokens.py has it literally.
+    # Said only where tokens and presence are in use: their own tests have them literally.
     assert documented.pop("tokenExpiring") == ({"expiresAt", "expiresIn"}, set())
+    assert documented.pop("presence") == ({"room", "joins", "leaves", "timestamp"}, set())
     assert {event: fields | documented[event][1] for event, fields in seen.items()} == {
         event: fields for event, (fields, _) in documented.items()
     }
 
 
-def test_an_event_of_the_server_is_documented_or_said_not_to_be_sent_yet() -> None:
-    section = section_of(README, "What the server says")
-    (sentence,) = re.findall(r"This version never sends (.*);", section)
-    not_sent = set(re.findall(r"`(\w+)`", sentence))
+def test_every_event_of_the_server_is_documented() -> None:
     own = {row.name for row in SERVER_EVENTS.values() if not row.from_backends}
-    assert own == documented_fields().keys() | not_sent
+    assert own == documented_fields().keys()
 
 
 def listed_settings(marker: str) -> dict[str, str]:

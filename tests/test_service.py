@@ -507,7 +507,7 @@ async def test_the_clients_are_described_in_the_order_of_connecting() -> None:
     caller = FakeCaller(world.transport)
     await world.service.connect(client, Arrival("/", caller.welcome))
     await world.service.join_room("c2", "sales")
-    assert world.service.clients() == [
+    assert world.service.directory.clients() == [
         {
             "id": "c2",
             "connectedAt": TS,
@@ -527,14 +527,16 @@ async def test_the_clients_are_described_in_the_order_of_connecting() -> None:
 
 
 async def test_the_clients_come_in_pages(world: FakeWorld) -> None:
-    assert [client["id"] for client in world.service.clients(limit=2)] == ["c1", "c2"]
-    assert [client["id"] for client in world.service.clients(after="c2", limit=2)] == ["c3"]
-    assert world.service.clients(after="c3") == []
+    assert [client["id"] for client in world.service.directory.clients(limit=2)] == ["c1", "c2"]
+    assert [client["id"] for client in world.service.directory.clients(after="c2", limit=2)] == [
+        "c3"
+    ]
+    assert world.service.directory.clients(after="c3") == []
 
 
 async def test_a_page_after_an_unknown_client_is_refused(world: FakeWorld) -> None:
     with pytest.raises(ValidationFailed) as caught:
-        world.service.clients(after="never there")
+        world.service.directory.clients(after="never there")
     assert caught.value.fields == {"after": ["There is no such client."]}
 
 
@@ -542,7 +544,7 @@ async def test_a_page_after_an_unknown_client_is_refused(world: FakeWorld) -> No
 async def test_the_status_of_a_client_says_whether_it_is_connected(
     world: FakeWorld, client_id: str, connected: bool
 ) -> None:
-    assert world.service.client_status(client_id) == {
+    assert world.service.directory.client_status(client_id) == {
         "clientId": client_id,
         "connected": connected,
         "timestamp": TS,

@@ -22,6 +22,7 @@ from gtower_realtime.schemas import (
     HistoryArgument,
     JoinArgument,
     MessageArgument,
+    PresenceArgument,
     RefreshArgument,
     RoomArgument,
     RoomMessageArgument,
@@ -91,6 +92,7 @@ _ROWS = (
         "joins",
     ),
     ClientEvent("history", "read_room_history", "read what a room has had", HistoryArgument()),
+    ClientEvent("presence", "read_presence", "who is in a room", PresenceArgument()),
     ClientEvent("auth:refresh", "refresh_token", "replace the token", RefreshArgument()),
 )
 

@@ -3,7 +3,7 @@
 An event is encoded once per audience; every recipient gets the same bytes object.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from gtower_realtime import strict_json
 from gtower_realtime.engineio.protocol import EncodedPacket
@@ -81,6 +81,14 @@ class SocketIOTransport:
     def rooms_of(self, client_id: str) -> list[str]:
         """Return the rooms the client has joined, in the order of joining."""
         return self._index.rooms_of(client_id)
+
+    def rooms(self) -> Iterable[str]:
+        """Return the names of all rooms that have a member."""
+        return self._index.rooms()
+
+    def members_of(self, room: str) -> list[str]:
+        """Return the ids of the clients in a room."""
+        return [client for members in self._index.members(room).values() for client in members]
 
     def transport_of(self, client_id: str) -> str:
         """Return ``websocket`` or ``polling``."""

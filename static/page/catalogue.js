@@ -14,6 +14,7 @@ const CLIENT_EVENTS = [
   { event: 'joinWhatsAppCustomer', sample: { customerId: 'c42' } },
   { event: 'leaveWhatsAppCustomer', sample: { customerId: 'c42' } },
   { event: 'history', about: 'of a room', sample: { room: 'sales', limit: 50 } },
+  { event: 'presence', about: 'of a room', sample: { room: 'sales' } },
   { event: 'auth:refresh', about: 'with a new token', sample: { token: '' } },
 ];
 
@@ -49,9 +50,14 @@ const HTTP_CALLS = [
   { group: 'Publish', label: 'Several events at once', method: 'POST', path: '/websocket/batch', body: { publish: [{ event: 'orderUpdated', data: CUSTOM, rooms: ['sales'] }, { event: 'orderUpdated', data: CUSTOM, all: true }] } },
   { group: 'Read', label: 'Server status', method: 'GET', path: '/websocket/status' },
   { group: 'Read', label: 'Clients', method: 'GET', path: '/websocket/clients', query: 'limit=50' },
+  { group: 'Read', label: 'User', method: 'GET', path: '/websocket/users/:userId' },
   { group: 'Read', label: 'Client status', method: 'GET', path: '/websocket/clients/:clientId/status' },
+  { group: 'Rooms', label: 'Rooms', method: 'GET', path: '/websocket/rooms', query: 'limit=50' },
+  { group: 'Rooms', label: 'A room', method: 'GET', path: '/websocket/rooms/:roomName' },
+  { group: 'Rooms', label: 'Who is in a room', method: 'GET', path: '/websocket/rooms/:roomName/presence' },
   { group: 'Rooms', label: 'History of a room', method: 'GET', path: '/websocket/rooms/:roomName/history', query: 'limit=50' },
   { group: 'Rooms', label: 'Position of a room', method: 'GET', path: '/websocket/rooms/:roomName/position' },
+  { group: 'Control', label: 'Put a client into a room', method: 'PUT', path: '/websocket/clients/:clientId/rooms/:roomName' },
   { group: 'Control', label: 'Disconnect a client', method: 'POST', path: '/websocket/clients/:clientId/disconnect', body: { reason: 'please sign in again', reconnect: false } },
   { group: 'Control', label: 'Disconnect a user', method: 'POST', path: '/websocket/users/:userId/disconnect', body: { reason: 'please sign in again', reconnect: false } },
 ];
