@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from gtower_realtime.ack_waits import AckWaits
 from gtower_realtime.authentication import Authentication
 from gtower_realtime.clients import Client, ClientRegistry
 from gtower_realtime.journal import Journal
@@ -62,6 +63,7 @@ class Connections:
         rooms: Rooms,
         authentication: Authentication,
         presence: Presence,
+        ack_waits: AckWaits,
         sessions: Sessions,
         clients: ClientRegistry,
         clock: Clock,
@@ -75,6 +77,7 @@ class Connections:
         self._rooms = rooms
         self._authentication = authentication
         self._presence = presence
+        self._ack_waits = ack_waits
         self._sessions = sessions
         self._clients = clients
         self._clock = clock
@@ -237,6 +240,7 @@ class Connections:
         if self._clients.remove(client_id) is not None:
             self._authentication.forget(client_id)
             self._presence.gone(client_id)
+            self._ack_waits.gone(client_id)
             self._announce("clientLeft", client_id)
         session = self._sessions.of_client(client_id)
         if session is None or session.away_since is not None:

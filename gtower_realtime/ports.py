@@ -5,7 +5,7 @@ only these.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -148,6 +148,20 @@ class Transport(Protocol):
         ``body`` is the payload as JSON text; ``offset`` goes to the clients that can take it.
         Events of several calls reach each connection in the order of the calls. A connection
         whose buffer is full loses a ``droppable`` event and is closed by any other.
+        """
+
+    def deliver_asking(
+        self,
+        event: str,
+        body: str,
+        target: Target,
+        acknowledged: Callable[[str], None],
+        droppable: bool = False,
+    ) -> list[str]:
+        """Do what :meth:`deliver` does, and ask each client to acknowledge the event.
+
+        Returns the ids of those that were handed it; ``acknowledged`` is called with the id of each
+        whose listener has called its callback. Such an event carries no offset.
         """
 
     def send(

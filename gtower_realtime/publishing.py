@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gtower_realtime import strict_json
+from gtower_realtime.ack_waits import Acknowledged, AckWait, AckWaits
 from gtower_realtime.events.server import SERVER_EVENTS, server_event
 from gtower_realtime.ids import RandomIds
 from gtower_realtime.journal import Journal
@@ -29,9 +31,10 @@ class Receipt:
     recipients: int
     pending: int
     offset: Offset | None
+    acknowledged: Acknowledged | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return ``{"id", "recipients", "pending", "offset"?}``."""
+        """Return ``{"id", "recipients", "pending", "offset"?}``, and what was acknowledged."""
         shape: dict[str, Any] = {
             "id": self.id,
             "recipients": self.recipients,
@@ -39,6 +42,8 @@ class Receipt:
         }
         if self.offset is not None:
             shape["offset"] = str(self.offset)
+        if self.acknowledged is not None:
+            shape |= self.acknowledged.as_dict()
         return shape
 
 
@@ -48,11 +53,13 @@ class Delivery:
 
     ``event_id`` is the sender's own id of it. Nobody gets it by recovery or history after
     ``ttl_seconds``. A volatile event is not recorded: it reaches who is there, unless too slow.
+    With ``ack_seconds`` the clients are asked to acknowledge, and the receipt waits so long for it.
     """
 
     event_id: str | None = None
     ttl_seconds: float | None = None
     is_volatile: bool = False
+    ack_seconds: float | None = None
 
 
 AS_USUAL = Delivery()
@@ -67,9 +74,11 @@ class Publisher:
         journal: Journal,
         transport: Transport,
         sessions: Sessions,
+        ack_waits: AckWaits,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
+        self._ack_waits = ack_waits
         self._journal = journal
         self._transport = transport
         self._sessions = sessions
@@ -98,8 +107,13 @@ class Publisher:
         """
         body = strict_json.dumps(payload)
         event_id = delivery.event_id or self._ids.new()
+        wait = None
+        if delivery.ack_seconds is not None:
+            wait = self._ack_waits.begin(delivery.ack_seconds)
         if delivery.is_volatile or not server_event(event).stored:
-            return self._deliver_at_once(event_id, event, body, target, delivery.is_volatile)
+            volatile = delivery.is_volatile
+            delivered = self._deliver_at_once(event_id, event, body, target, volatile, wait)
+            return delivered if wait is None else _with_acknowledgements(delivered, wait)
         published_at = milliseconds(self._clock.now())
         expires_at = None
         if delivery.ttl_seconds is not None:
@@ -119,22 +133,30 @@ class Publisher:
 
         def deliver(stored: StoredEvent) -> Receipt:
             offset = self._journal.offset(stored.number)
-            receipt = self._deliver(event_id, event, body, target, offset=offset)
+            receipt = self._deliver(event_id, event, body, target, offset=offset, wait=wait)
             if then is not None:
                 then(receipt)
             return receipt
 
-        return self._journal.append(make, deliver, also, size=len(body))
+        published = self._journal.append(make, deliver, also, size=len(body))
+        return published if wait is None else _with_acknowledgements(published, wait)
 
     def announce(self, event: str, payload: Mapping[str, Any], target: Target) -> None:
         """Deliver an event that a slow client may miss; it is not stored."""
         self._transport.deliver(event, strict_json.dumps(payload), target, droppable=True)
 
     def _deliver_at_once(
-        self, event_id: str, event: str, body: str, target: Target, is_volatile: bool
+        self,
+        event_id: str,
+        event: str,
+        body: str,
+        target: Target,
+        is_volatile: bool,
+        wait: AckWait | None,
     ) -> "asyncio.Future[Receipt]":
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        future.set_result(self._deliver(event_id, event, body, target, droppable=is_volatile))
+        receipt = self._deliver(event_id, event, body, target, droppable=is_volatile, wait=wait)
+        future.set_result(receipt)
         return future
 
     def _deliver(
@@ -146,11 +168,41 @@ class Publisher:
         *,
         offset: Offset | None = None,
         droppable: bool = False,
+        wait: AckWait | None = None,
     ) -> Receipt:
-        recipients = self._transport.deliver(
-            event, body, target, offset=offset, droppable=droppable
-        )
+        if wait is None:
+            recipients = self._transport.deliver(
+                event, body, target, offset=offset, droppable=droppable
+            )
+        else:
+            number = 0 if offset is None else offset.number
+            take_note = partial(self._acknowledge, wait, number)
+            asked = self._transport.deliver_asking(event, body, target, take_note, droppable)
+            recipients = len(asked)
+            wait.expect(asked)
         pending = 0 if offset is None else self._sessions.count_away(target)
         self._metrics.events_published.labels(event if event in SERVER_EVENTS else "custom").inc()
         self._metrics.deliveries.inc(recipients)
         return Receipt(id=event_id, recipients=recipients, pending=pending, offset=offset)
+
+    def _acknowledge(self, wait: AckWait, number: int, client_id: str) -> None:
+        session = self._sessions.of_client(client_id)
+        if session is not None and number:
+            session.acknowledge(number)
+        wait.acknowledge(client_id)
+
+
+def _with_acknowledgements(
+    published: "asyncio.Future[Receipt]", wait: AckWait
+) -> "asyncio.Future[Receipt]":
+    """Return the receipt once the clients have acknowledged, are gone, or had their time."""
+
+    async def complete() -> Receipt:
+        try:
+            receipt = await published
+            receipt.acknowledged = await wait.outcome
+        finally:
+            wait.end()
+        return receipt
+
+    return asyncio.ensure_future(complete())

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from gtower_realtime import strict_json
+from gtower_realtime.ack_waits import AckWaits
 from gtower_realtime.authentication import Authentication
 from gtower_realtime.batches import BatchItem, Outcome, send_batch
 from gtower_realtime.clients import Client, ClientRegistry
@@ -84,8 +85,14 @@ class RealtimeService:
         self._sessions = sessions
         self._clients = clients
         self._clock = clock
+        ack_waits = AckWaits()
         self._publisher = Publisher(
-            journal=journal, transport=transport, sessions=sessions, clock=clock, metrics=metrics
+            journal=journal,
+            transport=transport,
+            sessions=sessions,
+            ack_waits=ack_waits,
+            clock=clock,
+            metrics=metrics,
         )
         self._authentication = Authentication(verifier, clock, self._is_client_id)
         self._presence = Presence(presence_rooms, self._publisher, transport, clock)
@@ -107,6 +114,7 @@ class RealtimeService:
             rooms=self._rooms,
             authentication=self._authentication,
             presence=self._presence,
+            ack_waits=ack_waits,
             sessions=sessions,
             clients=clients,
             clock=clock,

@@ -14,6 +14,9 @@ from gtower_realtime.records import EVERYONE, Membership, StoredEvent, StoredSes
 
 _REVOKED_KEPT = 10_000
 
+# One more is sent again at a return: at least once is what was promised.
+_MAX_ACKNOWLEDGED = 10_000
+
 MayBeIn = Callable[[str], bool]
 """Says whether a client may be in a room."""
 
@@ -38,6 +41,8 @@ class Session:
     covered: int
     away_since: int | None = None
     memberships: list[Membership] = field(default_factory=list)
+    acknowledged: set[int] = field(default_factory=set)
+    """Numbers after ``covered`` of events that the client has said to have."""
 
     @classmethod
     def open(cls, client_id: str, namespace: str, user_id: str | None, number: int) -> "Session":
@@ -100,6 +105,13 @@ class Session:
         self.memberships = [
             stay for stay in self.memberships if stay.until is None or stay.until > self.covered
         ]
+        if self.acknowledged:
+            self.acknowledged = {one for one in self.acknowledged if one > self.covered}
+
+    def acknowledge(self, number: int) -> None:
+        """Take note that the client has the event with ``number``, whatever else it has."""
+        if len(self.acknowledged) < _MAX_ACKNOWLEDGED:
+            self.acknowledged.add(number)
 
     # What is for it
 
@@ -112,11 +124,13 @@ class Session:
         return self.own_addresses() | {stay.room for stay in self.memberships}
 
     def is_for(self, event: StoredEvent, may_be_in: MayBeIn = _everywhere) -> bool:
-        """Say whether the event was for this client when it was published.
+        """Say whether the event was for this client when it was published, and is not known to it.
 
         What a room had counts only if the client may be in that room today.
         """
         if event.number <= self.opened_at_number or self.client_id in event.excluded:
+            return False
+        if event.number in self.acknowledged:
             return False
         own = self.own_addresses()
         return any(

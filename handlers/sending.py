@@ -1,13 +1,17 @@
 """What all requests that send an event share: the receipt as answer, and Idempotency-Key."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from gtower_realtime.ack_waits import MAX_WAIT_SECONDS
+from gtower_realtime.errors import ValidationFailed
 from gtower_realtime.ports import Target
 from gtower_realtime.publishing import AS_USUAL, Delivery
 from handlers.base import ApiHandler
+
+_USUAL_TIMEOUT = "2000"
 
 
 @dataclass(slots=True)
@@ -33,6 +37,8 @@ class SendingHandler(ApiHandler):
         Raises as `RealtimeService.send` and `OnceOnly.run` do.
         """
 
+        if self.request.query:
+            sending.delivery = self._waiting(sending.delivery)
         shape = partial(shaped, sending)
         service = self.context.service
         event, body, target = sending.event, sending.body, sending.target
@@ -48,6 +54,22 @@ class SendingHandler(ApiHandler):
         if is_replayed:
             self.set_header("Idempotency-Replayed", "true")
         self.reply(201, answer)
+
+    def _waiting(self, delivery: Delivery) -> Delivery:
+        """Return the delivery with what the query says about waiting: ``wait=ack&timeout=2000``."""
+        wait = self.get_query_argument("wait", None)
+        if wait is None:
+            return delivery
+        if wait != "ack":
+            sentence = "Must be ack."
+            raise ValidationFailed(f"wait: {sentence}", fields={"wait": [sentence]})
+        text = self.get_query_argument("timeout", _USUAL_TIMEOUT)
+        if not (text.isascii() and text.isdigit() and len(text) <= 6):
+            text = "0"
+        if not 1 <= int(text) <= MAX_WAIT_SECONDS * 1000:
+            sentence = f"Must be milliseconds from 1 to {round(MAX_WAIT_SECONDS * 1000)}."
+            raise ValidationFailed(f"timeout: {sentence}", fields={"timeout": [sentence]})
+        return replace(delivery, ack_seconds=int(text) / 1000)
 
     def scope_of(self, key: str) -> tuple[str, ...]:
         """Return within what an idempotency key means one request: the caller, the path."""

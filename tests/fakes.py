@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -77,6 +77,8 @@ class FakeTransport:
 
     def __init__(self) -> None:
         self.connections: dict[str, FakeConnection] = {}
+        self.asked: list[tuple[str, list[str], Callable[[str], None]]] = []
+        """What clients were asked to acknowledge: the event, whom, and what to call with an id."""
         self.released: list[str] = []
         """Clients whose connection was cut because they came back on another."""
         self.droppable: set[str] = set()
@@ -93,6 +95,19 @@ class FakeTransport:
     def events_of(self, client_id: str) -> list[str]:
         """Return the names of what the client has received."""
         return [event for event, _ in self.connections[client_id].received]
+
+    def deliver_asking(
+        self,
+        event: str,
+        body: str,
+        target: Target,
+        acknowledged: Callable[[str], None],
+        droppable: bool = False,
+    ) -> list[str]:
+        self.deliver(event, body, target, droppable=droppable)
+        asked = self._addressed(target)
+        self.asked.append((event, asked, acknowledged))
+        return asked
 
     @property
     def closed(self) -> dict[str, tuple[int, str]]:
@@ -119,9 +134,15 @@ class FakeTransport:
     ) -> int:
         if droppable:
             self.droppable.add(event)
+        recipients = self._addressed(target)
+        for client_id in recipients:
+            self.connections[client_id].take(event, body, offset)
+        return len(recipients)
+
+    def _addressed(self, target: Target) -> list[str]:
         rooms = {*target.rooms, *map(user_room, target.users)}
-        recipients = [
-            connection
+        return [
+            client_id
             for client_id, connection in self.connections.items()
             if client_id not in target.excluded
             and (
@@ -130,9 +151,6 @@ class FakeTransport:
                 or not rooms.isdisjoint(connection.rooms)
             )
         ]
-        for connection in recipients:
-            connection.take(event, body, offset)
-        return len(recipients)
 
     def send(
         self, client_id: str, event: str, payload: Payload, offset: Offset | None = None

@@ -35,6 +35,7 @@ FLOORS = (
         "journal",
         "sessions",
         "recovery",
+        "ack_waits",
         "publishing",
         "authentication",
         "directory",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gtower_realtime.ack_waits import AckWaits
 from gtower_realtime.errors import Overloaded, StoreUnavailable
 from gtower_realtime.events.server import server_event
 from gtower_realtime.ports import Target
@@ -26,6 +27,7 @@ async def a_world(*client_ids: str) -> tuple[FakeWorld, Publisher]:
         journal=world.journal,
         transport=world.transport,
         sessions=world.sessions,
+        ack_waits=AckWaits(),
         clock=world.clock,
         metrics=world.metrics,
     )

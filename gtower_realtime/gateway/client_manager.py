@@ -231,6 +231,14 @@ class ClientManager(AsyncManager):  # type: ignore[misc]
         waiting[ack_id] = callback
         return ack_id
 
+    def expect_acknowledgement(self, sid: str, acknowledged: Callable[[str], None]) -> int:
+        """Return a number for an event; ``acknowledged`` is called with ``sid`` for its answer."""
+
+        def answered(*_arguments: Any) -> None:
+            acknowledged(sid)
+
+        return self._generate_ack_id(sid, answered)
+
     async def trigger_callback(self, sid: str, id: int, data: list[Any]) -> None:  # noqa: A002
         """Call what waits for an acknowledgement; one that nobody waits for is ignored."""
         waiting = self._acknowledged.get(sid, {})

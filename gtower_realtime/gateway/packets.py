@@ -82,14 +82,17 @@ def engineio_packets(pkt: packet.Packet) -> list[EncodedPacket]:
     return [EncodedPacket.message(part) for part in parts]
 
 
-def encode_event(namespace: str, event: str, body: str, offset: str | None = None) -> str:
+def encode_event(
+    namespace: str, event: str, body: str, offset: str | None = None, ack_id: int | None = None
+) -> str:
     """Return the EVENT packet for ``event``, whose payload ``body`` is JSON text already.
 
-    ``offset`` is its extra last argument.
+    ``offset`` is its extra last argument; ``ack_id`` asks for an acknowledgement under this number.
     """
     prefix = "2" if namespace == "/" else f"2{namespace},"
     last = "" if offset is None else f',"{offset}"'
-    return f"{prefix}[{strict_json.dumps(event)},{body}{last}]"
+    number = "" if ack_id is None else ack_id
+    return f"{prefix}{number}[{strict_json.dumps(event)},{body}{last}]"
 
 
 def _read_payload(encoded_packet: str, start: int) -> Any:

@@ -3,7 +3,7 @@
 An event is encoded once per audience; every recipient gets the same bytes object.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gtower_realtime import strict_json
 from gtower_realtime.engineio.protocol import EncodedPacket
@@ -44,6 +44,28 @@ class SocketIOTransport:
             packet = _packet(audience, event, body, offset)
             recipients += _hand_over(packet, members, target.excluded, droppable)
         return recipients
+
+    def deliver_asking(
+        self,
+        event: str,
+        body: str,
+        target: Target,
+        acknowledged: Callable[[str], None],
+        droppable: bool = False,
+    ) -> list[str]:
+        """Hand the event to every client it is for, each with a number to acknowledge it under."""
+        groups = self._index.everyone() if target.everyone else self._members(target)
+        manager = self._server.manager
+        asked: list[str] = []
+        for audience, members in groups.items():
+            for client_id, session in members.items():
+                if client_id in target.excluded:
+                    continue
+                ack_id = manager.expect_acknowledgement(client_id, acknowledged)
+                text = encode_event(audience.namespace, event, body, ack_id=ack_id)
+                if session.send(EncodedPacket.message(text), droppable):
+                    asked.append(client_id)
+        return asked
 
     def send(
         self, client_id: str, event: str, payload: Payload, offset: Offset | None = None

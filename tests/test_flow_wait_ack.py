@@ -1,0 +1,93 @@
+"""`?wait=ack`: a request that is answered when the clients' listeners have acknowledged."""
+
+import json
+from typing import Any
+
+import pytest
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+
+from gtower_realtime.application import Application
+from gtower_realtime.http1.server import HttpServer
+from tests.conftest import ConnectClient
+from tests.javascript_client import javascript_client
+from tests.socketio_wire import open_wire
+
+pytestmark = pytest.mark.gen_test
+
+
+async def post(base_url: str, path: str, body: Any = None, **headers: str) -> HTTPResponse:
+    return await AsyncHTTPClient().fetch(
+        base_url + path,
+        method="POST",
+        body=json.dumps(body or {}),
+        headers={"Content-Type": "application/json", **headers},
+        raise_error=False,
+    )
+
+
+async def test_a_trigger_tells_who_has_acknowledged(
+    base_url: str, connect_client: ConnectClient, application: Application
+) -> None:
+    ann, ben = await connect_client(), await connect_client()
+    async with open_wire(base_url) as silent:
+        await silent.join()
+        path = "/websocket/event/broadcast/tick?wait=ack&timeout=200"
+        answer = await post(base_url, path, {"n": 1})
+        receipt = json.loads(answer.body)
+        assert (answer.code, receipt["recipients"]) == (201, 3)
+        assert sorted(receipt["acked"]) == sorted([ann.id, ben.id])
+        assert (receipt["timedOut"], receipt["disconnected"]) == ([silent.id], [])
+        heard = await silent.hear()
+        assert heard is not None
+        # Without an offset behind the payload, and with a number before it.
+        number = heard[2 : heard.index("[")]
+        assert number.isdigit()
+        assert len(json.loads(heard[heard.index("[") :])) == 2
+    assert (await ann.next_event("tick"))["n"] == 1
+
+
+async def test_the_stock_client_acknowledges_with_its_callback(
+    http_server: HttpServer, base_url: str, node: str
+) -> None:
+    async with javascript_client(node) as client:
+        await client.connect(base_url, transports=["websocket"])
+        name, _ = await client.next_event("connected")
+        assert name == "connected"
+        path = "/websocket/notify/broadcast?wait=ack&timeout=100"
+        note = {"type": "info", "title": "t", "message": "m"}
+        receipt = json.loads((await post(base_url, path, note)).body)
+        # Its listeners take the callback and do not call it: nobody has said that it was seen.
+        assert (receipt["recipients"], len(receipt["timedOut"]), receipt["acked"]) == (1, 1, [])
+
+
+async def test_publish_waits_too_and_a_repeat_gets_the_first_answer(
+    base_url: str, connect_client: ConnectClient
+) -> None:
+    ann = await connect_client()
+    body = {"event": "tick", "clients": [ann.id]}
+    key = {"Idempotency-Key": "k1"}
+    first = await post(base_url, "/websocket/publish?wait=ack", body, **key)
+    again = await post(base_url, "/websocket/publish?wait=ack", body, **key)
+    assert json.loads(first.body)["acked"] == [ann.id]
+    assert json.loads(again.body) == json.loads(first.body)
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("wait=all", "wait"),
+        ("wait=", "wait"),
+        ("wait=ack&timeout=0", "timeout"),
+        ("wait=ack&timeout=60001", "timeout"),
+        ("wait=ack&timeout=1.5", "timeout"),
+        ("wait=ack&timeout=-1", "timeout"),
+        ("wait=ack&timeout=9999999999", "timeout"),
+    ],
+)
+async def test_a_wish_that_cannot_be_met_is_refused(
+    http_server: HttpServer, base_url: str, query: str, field: str
+) -> None:
+    answer = await post(base_url, f"/websocket/event/broadcast/tick?{query}")
+    error = json.loads(answer.body)["error"]
+    assert (answer.code, error["code"], list(error["fields"])) == (400, "validation_error", [field])
