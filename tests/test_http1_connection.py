@@ -5,6 +5,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+import structlog
 from tornado.ioloop import IOLoop
 from tornado.web import Application, RequestHandler, stream_request_body
 
@@ -66,6 +67,13 @@ class WaitHandler(RequestHandler):
         self.gone.set_result(None)
 
 
+class BrokenHandler(RequestHandler):
+    """Cannot even be made."""
+
+    def initialize(self) -> None:
+        raise LookupError("not today")
+
+
 class BigHandler(RequestHandler):
     """Answers with more than the kernel takes."""
 
@@ -90,6 +98,7 @@ def server(io_loop: IOLoop) -> Iterator[HttpServer]:
                 ("/stream", StreamHandler),
                 ("/wait", WaitHandler),
                 ("/big", BigHandler),
+                ("/broken", BrokenHandler),
             ],
             log_function=lambda _handler: None,
         ),
@@ -307,3 +316,22 @@ async def test_a_client_that_does_not_read_gets_no_second_answer(
         assert head.startswith(b"HTTP/1.1 200 OK")
         await asyncio.wait_for(reader.readexactly(BigHandler.SIZE), PATIENCE_SECONDS)
     assert BigHandler.asked == 6
+
+
+async def test_a_handler_that_cannot_be_made_is_a_fault_of_ours_and_logged_once(
+    connect: Connect,
+) -> None:
+    with structlog.testing.capture_logs() as logged:
+        received = await ask(connect, b"GET /broken HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 500 ")
+    assert [(entry["event"], type(entry["exc_info"])) for entry in logged] == [
+        ("request_not_begun", LookupError)
+    ]
+
+
+async def test_a_body_that_nobody_took_does_not_disturb_the_next_request(connect: Connect) -> None:
+    refused = b"POST /refuse HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"
+    wanted = b"POST /?b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n" + CLOSING + b"\r\nho"
+    received = await ask(connect, refused + wanted)
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert received.endswith(ok(b"POST b ho", b"Connection: close"))

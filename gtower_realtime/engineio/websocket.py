@@ -230,7 +230,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def send_waiting(self, session: Session) -> None:
         """Write what waits, a slice at most; once nothing waits, end a closing session."""
-        if self.unsent_bytes and not session.is_discarded:
+        if self._is_closing or (self.unsent_bytes and not session.is_discarded):
             return
         if session.has_output:
             packets = session.take(SLICE_BYTES)
@@ -267,6 +267,8 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def _send_close(self, frame: bytes, seconds: float) -> None:
         self._is_closing = True
+        if self._session is not None and not self._is_probe:
+            self._session.hold_output()
         self._drop_at = self._engineio.now() + seconds
         self._engineio.deadline_moved(self)
         transport = self._transport

@@ -10,9 +10,11 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import httptools
+import structlog
 from tornado.httputil import (
     HTTPConnection,
     HTTPHeaders,
@@ -25,6 +27,8 @@ from tornado.iostream import StreamClosedError
 
 if TYPE_CHECKING:
     from gtower_realtime.http1.server import HttpServer
+
+logger = structlog.get_logger(__name__)
 
 # Requests that may wait for the answer to an earlier one.
 _MAX_PIPELINED = 64
@@ -40,6 +44,7 @@ _METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32})(?= )")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_FAILED = b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _HEADERS_TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"Connection: close\r\nContent-Length: 0\r\n\r\n"
@@ -185,6 +190,12 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
             # Whatever follows is of another protocol, and not read before that is chosen.
             self._is_upgrading = True
             self._unread = bytes(arrived[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError as problem:
+            # What was called back is ours, or a handler's that could not even be made.
+            logger.exception("request_not_begun", exc_info=problem.__context__ or problem)
+            self._arriving = self._request  # there is nobody who would answer it
+            self._refuse(_FAILED)
+            return
         except httptools.HttpParserError:
             self._refuse(_BAD_REQUEST)
             return
@@ -206,7 +217,7 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
             self._parser.feed_data(b"GET" + bytes(arrived[method.end() :]))
 
     def pause_writing(self) -> None:
-        """Nothing has to be done: `_sent` looks at the buffer itself."""
+        """Do nothing: whoever writes looks at the buffer."""
 
     def resume_writing(self) -> None:
         """Tell those who wait for it that all is written."""
@@ -290,8 +301,9 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
             self._request = None
             self._refuse(_BAD_REQUEST)
             return
+        self._is_held = False
         if prepared is not None:
-            self._hold(asyncio.ensure_future(prepared))
+            self._hold(request, asyncio.ensure_future(prepared))
         if not self._is_held:
             self._invite_body(request)
 
@@ -300,17 +312,17 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
             self._send(_CONTINUE)
         request.expects_continue = False
 
-    def _hold(self, until: "asyncio.Future[None]") -> None:
+    def _hold(self, request: _Request, until: "asyncio.Future[None]") -> None:
         """Keep the rest of the body until the handler is ready for it."""
         if not until.done():
             self._is_held = True
-            until.add_done_callback(self._go_on)
+            until.add_done_callback(partial(self._go_on, request))
 
-    def _go_on(self, _ready: "asyncio.Future[None]") -> None:
+    def _go_on(self, request: _Request, _ready: "asyncio.Future[None]") -> None:
+        if self._request is not request:
+            return  # it was answered without its body
         self._is_held = False
-        request = self._request
-        if request is not None:
-            self._invite_body(request)
+        self._invite_body(request)
         self._hand_over()
         self._see_to_reading()
 
@@ -326,7 +338,7 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
                 return
             held = request.delegate.data_received(request.chunks.popleft())
             if held is not None:
-                self._hold(asyncio.ensure_future(held))
+                self._hold(request, asyncio.ensure_future(held))
             request = self._request
 
     def _see_to_reading(self) -> None:
@@ -469,8 +481,10 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
             return
         self._request = None
         if request is not None and request.delegate is not None:
-            # It waits for a body that will never be whole.
-            self._server.loop.call_soon(request.delegate.on_connection_close)
+            # It waits for a body that will never be whole, if it was made at all.
+            callback, self._close_callback = self._close_callback, None
+            if callback is not None:
+                self._server.loop.call_soon(callback)
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(answer)
             self._linger()

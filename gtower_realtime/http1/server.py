@@ -9,6 +9,7 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from gtower_realtime.http1.connection import HttpConnection
 
 _BUFFER_BYTES = 65_536
+_ACCEPTED_AT_ONCE = 64
 
 
 class HttpServer:
@@ -48,9 +49,11 @@ class HttpServer:
         for listener in sockets:
             self._listeners.append(
                 await self.loop.create_server(
-                    lambda: HttpConnection(self), sock=listener, backlog=self._backlog
+                    lambda: HttpConnection(self), sock=listener, backlog=_ACCEPTED_AT_ONCE
                 )
             )
+            # asyncio accepts as many in one turn as its backlog says; more may wait than that.
+            listener.listen(self._backlog)
 
     def stop(self) -> None:
         """Accept no more connections."""
