@@ -132,6 +132,7 @@ class Application:
         await self.socketio.shutdown()
         for task in self._housekeeping:
             task.cancel()
+        self.service.analytics.record()
         await self.journal.close()
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -145,6 +146,7 @@ class Application:
     async def _expire(self) -> None:
         self.service.end_expired_sessions()
         self.service.mind_tokens()
+        self.service.analytics.tick()
 
     async def _tell_presence(self) -> None:
         self.service.tell_presence()

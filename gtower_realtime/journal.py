@@ -20,6 +20,7 @@ from gtower_realtime.ports import Offset, Store
 from gtower_realtime.records import (
     Bounds,
     Change,
+    CountedMinute,
     EventAppended,
     GivenAnswer,
     StoredEvent,
@@ -335,6 +336,10 @@ class Journal:
     async def history(self, room: str, *, after: int, limit: int, now: int) -> list[StoredEvent]:
         """Return the oldest events of a room after a number. Raises as the store does."""
         return await self._store.history(room, after=after, limit=limit, now=now)
+
+    async def minutes(self, *, since: int, before: int) -> list[CountedMinute]:
+        """Return the counted minutes of a time. Raises as the store does."""
+        return await self._store.minutes(since=since, before=before)
 
     async def delete_history(self, room: str) -> int:
         """Delete the history of a room; how many events it had. Raises as the store does."""

@@ -6,6 +6,8 @@ names, client ids or raw paths. Example row:
     self.disconnects = self._counter("disconnects", "Connections ended, by close code", "code")
 """
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.exposition import generate_latest
 
@@ -17,15 +19,56 @@ class ByLabel:
     """
 
     def __init__(self, counter: Counter) -> None:
-        self._counter = counter
+        self.counter = counter
         self._of: dict[str, Counter] = {}
 
     def labels(self, value: str) -> Counter:
         """Return the count for a value of the label."""
         child = self._of.get(value)
         if child is None:
-            child = self._of[value] = self._counter.labels(value)
+            child = self._of[value] = self.counter.labels(value)
         return child
+
+
+OTHER = "other"
+"""What names count as that are too many to be counted one by one."""
+
+_MAX_NAMES = 1000
+
+
+class Names:
+    """How often each of many names came; of the first 1,000 different ones, then as `OTHER`.
+
+    For the analytics alone: Prometheus must not get names that somebody else chooses.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The counts by name."""
+        return self._counts
+
+    def count(self, name: str) -> None:
+        """Count a name once."""
+        counts = self._counts
+        if name not in counts and len(counts) >= _MAX_NAMES:
+            name = OTHER
+        counts[name] = counts.get(name, 0) + 1
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._counts.clear()
+
+
+def values(counter: Counter) -> dict[str, int]:
+    """Return what a counter has counted, by its label; by the empty one when it has none."""
+    return {
+        next(iter(sample.labels.values()), ""): int(sample.value)
+        for family in counter.collect()
+        for sample in family.samples
+    }
 
 
 class Metrics:
@@ -52,8 +95,15 @@ class Metrics:
         self.deliveries = self._counter(
             "deliveries", "Copies of published events handed to connections"
         )
+        self.payload_bytes = self._counter(
+            "payload_bytes", "Bytes of the payloads of these copies, as JSON in UTF-8"
+        )
+        self.custom_events = Names()
         self.http_requests = self._counter(
             "http_requests", "HTTP requests answered, by route and status", "route", "status"
+        )
+        self.http_refused = self._counter(
+            "http_refused", "HTTP requests that were refused, by error code", "code"
         )
         self.connections = self._gauge("connections", "Engine.IO connections open", "transport")
         self.handshakes_refused = self._counter(
@@ -61,6 +111,12 @@ class Metrics:
         )
         self.connects_refused = self._counter(
             "connects_refused", "CONNECTs refused because of the token, by error code", "code"
+        )
+        self.refusals = (
+            self.events_refused,
+            self.http_refused,
+            self.handshakes_refused,
+            self.connects_refused,
         )
         self.rate_limited = self._counter(
             "rate_limited", "Events that had to wait, and requests refused, by the rate", "rate"

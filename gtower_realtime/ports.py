@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from gtower_realtime.records import Bounds, Change, GivenAnswer, Snapshot, StoredEvent
+from gtower_realtime.records import (
+    Bounds,
+    Change,
+    CountedMinute,
+    GivenAnswer,
+    Snapshot,
+    StoredEvent,
+)
 
 _OFFSET = re.compile(r"([0-9A-Za-z_]{1,64})-([0-9a-f]{1,15})")
 
@@ -118,8 +125,13 @@ class Store(Protocol):
     async def find_answer(self, key: str, now: int) -> GivenAnswer | None:
         """Return the answer given to a key, unless it has expired."""
 
+    async def minutes(self, *, since: int, before: int) -> list[CountedMinute]:
+        """Return the counted minutes with ``since <= at < before``, in the order of their times."""
+
     async def trim(self, bounds: Bounds, now: int) -> int:
         """Delete what is beyond the bounds, oldest first, and expired answers and their like.
+
+        Counted minutes go after `bounds.MINUTES_KEPT_SECONDS`, whatever the bounds are.
 
         Works in small transactions. Returns the first number that is kept.
         """

@@ -181,8 +181,14 @@ class Publisher:
             recipients = len(asked)
             wait.expect(asked)
         pending = 0 if offset is None else self._sessions.count_away(target)
-        self._metrics.events_published.labels(event if event in SERVER_EVENTS else "custom").inc()
+        if event in SERVER_EVENTS:
+            self._metrics.events_published.labels(event).inc()
+        else:
+            self._metrics.events_published.labels("custom").inc()
+            self._metrics.custom_events.count(event)
         self._metrics.deliveries.inc(recipients)
+        size = len(body) if body.isascii() else len(body.encode())
+        self._metrics.payload_bytes.inc(recipients * size)
         return Receipt(id=event_id, recipients=recipients, pending=pending, offset=offset)
 
     def _acknowledge(self, wait: AckWait, number: int, client_id: str) -> None:

@@ -76,6 +76,18 @@ class GivenAnswer:
     expires_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class CountedMinute:
+    """What happened in a minute, or in a part of it: a restart makes two of one minute.
+
+    ``at`` is when the minute began, ``counts`` is JSON text; see `analytics.Counts`.
+    """
+
+    id: str
+    at: int
+    counts: str
+
+
 # What one transaction may consist of.
 
 
@@ -140,6 +152,13 @@ class AnswerGiven:
     answer: GivenAnswer
 
 
+@dataclass(frozen=True, slots=True)
+class MinuteCounted:
+    """A minute is over, or the process ends within it."""
+
+    minute: CountedMinute
+
+
 Change = (
     EventAppended
     | SessionOpened
@@ -149,6 +168,7 @@ Change = (
     | RoomEntered
     | RoomLeft
     | AnswerGiven
+    | MinuteCounted
 )
 
 

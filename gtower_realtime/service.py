@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from gtower_realtime import strict_json
 from gtower_realtime.ack_waits import AckWaits
+from gtower_realtime.analytics import Analytics
 from gtower_realtime.authentication import Authentication
 from gtower_realtime.batches import BatchItem, Outcome, send_batch
 from gtower_realtime.clients import Client, ClientRegistry
@@ -125,6 +126,8 @@ class RealtimeService:
         self._once_only = OnceOnly(journal, clock)
         self.directory = Directory(transport, clients, clock)
         """Who is connected, and where."""
+        self.analytics = Analytics(journal=journal, clients=clients, clock=clock, metrics=metrics)
+        """What happened minute by minute."""
         self._is_draining = False
         metrics.clients.set_function(lambda: len(clients))
         metrics.store_failing.set_function(lambda: journal.is_failing)
@@ -569,7 +572,7 @@ class RealtimeService:
             raise ValidationFailed(sentence, fields={WHOLE: [sentence]}) from None
         return await self.send(event, body, target)
 
-    # Asking; see also :attr:`directory`
+    # Asking; see also :attr:`directory` and :attr:`analytics`
 
     def status(self) -> dict[str, Any]:
         """Return ``{"connectedClients", "status", "timestamp"}``."""

@@ -112,6 +112,7 @@ class BaseHandler(BoundedBodyHandler):
         """Answer any error in the one shape; see PRODUCT.md section 4."""
         _, problem, _ = details.get("exc_info", (None, None, None))
         refusal = self._as_refusal(status_code, problem)
+        self.context.metrics.http_refused.labels(refusal.code).inc()
         for name, value in refusal.headers.items():
             self.set_header(name, value)
         self.reply(

@@ -1,5 +1,9 @@
 """HTTP reads: what is going on in the server."""
 
+from datetime import datetime
+
+from gtower_realtime.errors import ValidationFailed
+from gtower_realtime.timestamps import parse_timestamp
 from handlers.base import ApiHandler
 from handlers.routes import Route
 
@@ -48,6 +52,27 @@ class UserHandler(ApiHandler):
         self.reply(200, self.context.service.directory.user(id))
 
 
+class AnalyticsHandler(ApiHandler):
+    """What happened minute by minute, at most a day of it; the last hour if nothing is said."""
+
+    scope = "read"
+
+    async def get(self) -> None:
+        """Answer ``{"from", "to", "step", "points"}``; see `Analytics.points`."""
+        start, end = self._moment("from"), self._moment("to")
+        self.reply(200, await self.context.service.analytics.points(start, end))
+
+    def _moment(self, name: str) -> datetime | None:
+        text = self.get_query_argument(name, None)
+        if text is None:
+            return None
+        try:
+            return parse_timestamp(text)
+        except ValueError as problem:
+            sentence = f"Must be an ISO 8601 time: {problem}."
+            raise ValidationFailed(f"{name}: {sentence}", fields={name: [sentence]}) from None
+
+
 def routes() -> list[Route]:
     """Return the routes of all reads."""
     return [
@@ -55,4 +80,5 @@ def routes() -> list[Route]:
         Route("/websocket/clients", ClientsHandler),
         Route("/websocket/clients/:id/status", ClientStatusHandler),
         Route("/websocket/users/:id", UserHandler),
+        Route("/websocket/analytics", AnalyticsHandler),
     ]

@@ -13,8 +13,10 @@ from gtower_realtime.records import (
     AnswerGiven,
     Bounds,
     Change,
+    CountedMinute,
     EventAppended,
     Membership,
+    MinuteCounted,
     RoomEntered,
     RoomLeft,
     SessionAway,
@@ -24,6 +26,7 @@ from gtower_realtime.records import (
     Snapshot,
     StoredSession,
 )
+from gtower_realtime.store.bounds import MINUTES_KEPT_SECONDS
 from gtower_realtime.store.memory import MemoryStore
 from tests.stores import (
     NO_BOUNDS,
@@ -531,3 +534,38 @@ async def test_a_commit_does_not_wait_until_all_is_trimmed(place: Place) -> None
     await asyncio.gather(trim(), commit())
     assert ends == ["commit", "trim"]
     assert (await place.reopen()).last_number == 6001
+
+
+# Counted minutes
+
+
+def counted(*minutes: tuple[int, str]) -> list[Change]:
+    return [MinuteCounted(CountedMinute(name, at, f'{{"n":"{name}"}}')) for at, name in minutes]
+
+
+async def names_of_minutes(store: Store, since: int = 0, before: int = NOW * 2) -> list[str]:
+    return [minute.id for minute in await store.minutes(since=since, before=before)]
+
+
+@pytest.mark.gen_test
+async def test_counted_minutes_are_found_again_as_they_were(place: Place) -> None:
+    await place.store.commit(counted((NOW, "m1")))
+    await place.reopen()
+    assert await place.store.minutes(since=NOW, before=NOW + 1) == [
+        CountedMinute("m1", NOW, '{"n":"m1"}')
+    ]
+
+
+@pytest.mark.gen_test
+async def test_minutes_are_read_from_a_time_on_and_until_before_another(place: Place) -> None:
+    await place.store.commit(counted((3, "c"), (1, "a"), (2, "b2"), (2, "b1"), (4, "d")))
+    assert await names_of_minutes(place.store) == ["a", "b1", "b2", "c", "d"]
+    assert await names_of_minutes(place.store, 2, 4) == ["b1", "b2", "c"]
+
+
+@pytest.mark.gen_test
+async def test_trimming_deletes_minutes_of_long_ago_without_any_bounds(place: Place) -> None:
+    oldest = NOW - MINUTES_KEPT_SECONDS * 1000
+    await place.store.commit(counted((oldest - 1, "gone"), (oldest, "kept")))
+    await place.store.trim(NO_BOUNDS, NOW)
+    assert await names_of_minutes(place.store) == ["kept"]

@@ -37,6 +37,7 @@ FLOORS = (
         "recovery",
         "ack_waits",
         "publishing",
+        "analytics",
         "authentication",
         "directory",
         "presence",

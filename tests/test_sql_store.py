@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import structlog.testing
 from sqlalchemy import Connection, update
+from sqlalchemy.schema import DropTable
 from tornado.ioloop import IOLoop
 
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
@@ -18,7 +19,9 @@ from gtower_realtime.records import (
     AnswerGiven,
     Bounds,
     Change,
+    CountedMinute,
     Membership,
+    MinuteCounted,
     RoomEntered,
     RoomLeft,
     SessionAway,
@@ -178,6 +181,7 @@ async def test_a_commit_whose_outcome_was_not_heard_of_has_not_happened(
     lost: list[Change] = [
         *appended(an_event(2, "sales", "more")),
         AnswerGiven(an_answer("k2")),
+        MinuteCounted(CountedMinute("m2", NOW, "{}")),
         SessionResumed("c1"),
         RoomEntered("c1", "c", 2),
         RoomLeft("c1", "b", 2),
@@ -192,6 +196,7 @@ async def test_a_commit_whose_outcome_was_not_heard_of_has_not_happened(
     await store.commit(some_events(4))
     assert await numbers_for(store, "sales", "more") == [1, 4]
     assert await store.find_answer("k2", NOW) is None
+    assert await store.minutes(since=0, before=PLENTY * NOW) == []
     await store.close()
     snapshot = await new_store().open(recent_events=9, recent_bytes=PLENTY)
     assert [event.number for event in snapshot.recent] == [1, 4]
@@ -356,6 +361,21 @@ async def test_an_older_database_is_upgraded_step_by_step_and_keeps_what_it_has(
 
 
 @pytest.mark.gen_test
+async def test_a_database_of_the_first_version_can_count_minutes(
+    new_store: Callable[..., SqlStore], location: str
+) -> None:
+    store = await opened(new_store())
+    await store.commit(some_events(1))
+    await store.close()
+    await change(location, DropTable(schema.minutes), update(schema.log).values(schema_version=1))
+    minute = CountedMinute("m1", NOW, "{}")
+    newer = await opened(new_store())
+    await newer.commit([MinuteCounted(minute)])
+    assert await newer.minutes(since=NOW, before=NOW + 1) == [minute]
+    assert await numbers_for(newer) == [1]
+
+
+@pytest.mark.gen_test
 async def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
     new_store: Callable[..., SqlStore],
     location: str,
@@ -373,7 +393,7 @@ async def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
     with pytest.raises(StoreUnavailable):
         await opened(new_store())
     assert "one" not in await columns_of_log(location)
-    upgrades.clear()
+    del upgrades[-2:]
     await opened(new_store())
 
 
@@ -385,10 +405,10 @@ async def test_a_newer_database_is_refused_with_what_to_do(
 ) -> None:
     upgrades.append(lambda _: None)
     await (await opened(new_store())).close()
-    upgrades.clear()
+    upgrades.pop()
     with pytest.raises(StoreUnusable, match="newer version of GTower Realtime") as refusal:
         await opened(new_store())
-    assert "of version 2, this program knows them up to version 1" in refusal.value.message
+    assert "of version 3, this program knows them up to version 2" in refusal.value.message
     assert "GTOWER_DATABASE_URL" in refusal.value.message
 
 

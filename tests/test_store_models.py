@@ -15,8 +15,10 @@ from gtower_realtime.records import (
     AnswerGiven,
     Bounds,
     Change,
+    CountedMinute,
     EventAppended,
     Membership,
+    MinuteCounted,
     RoomEntered,
     RoomLeft,
     SessionAway,
@@ -50,6 +52,7 @@ changes = st.one_of(
     st.tuples(st.just("open"), clients, st.lists(rooms, max_size=2, unique=True)),
     st.tuples(st.sampled_from(["away", "resume", "end"]), clients),
     st.tuples(st.sampled_from(["enter", "leave"]), clients, rooms),
+    st.tuples(st.just("count"), moments),
     st.tuples(st.just("answer"), st.sampled_from(KEYS), st.text("xy", max_size=2), moments),
 )
 bounds = st.builds(Bounds, st.integers(0, 5), st.integers(0, 600), st.sampled_from([0, 0.001]))
@@ -66,6 +69,7 @@ class Script:
 
     def __init__(self) -> None:
         self._number = 0
+        self._minutes = 0
         self._clients: set[str] = set()
 
     def change(self, name: str, *arguments: Any) -> Change | None:
@@ -78,6 +82,9 @@ class Script:
         if name == "answer":
             key, text, expires_at = arguments
             return AnswerGiven(an_answer(key, answer=text, expires_at=expires_at))
+        if name == "count":
+            self._minutes += 1
+            return MinuteCounted(CountedMinute(f"m{self._minutes}", arguments[0], "{}"))
         client_id, *others = arguments
         if name == "open":
             if client_id in self._clients:
@@ -129,6 +136,7 @@ async def readings(store: Store) -> list[Any]:
         await store.events_for(ROOMS[:2], after=1, until=20, limit=3),
         await store.events_for(ROOMS, after=0, until=99, limit=99),
         *[await store.history(room, after=1, limit=3, now=NOW) for room in ROOMS],
+        await store.minutes(since=NOW - 2, before=NOW + 3),
         *[await store.find_answer(key, NOW) for key in KEYS],
     ]
 

@@ -5,6 +5,14 @@ from typing import Protocol
 
 from gtower_realtime.records import Bounds
 
+MINUTES_KEPT_SECONDS = 90 * 86_400
+"""How long counted minutes are kept: 130,000 at most."""
+
+
+def oldest_minute(now: int) -> int:
+    """Return the time before which counted minutes are no longer kept."""
+    return now - MINUTES_KEPT_SECONDS * 1000
+
 
 class Measured(Protocol):
     """What the bounds ask of an event."""

@@ -15,9 +15,11 @@ from gtower_realtime.records import (
     AnswerGiven,
     Bounds,
     Change,
+    CountedMinute,
     EventAppended,
     GivenAnswer,
     Membership,
+    MinuteCounted,
     RoomEntered,
     RoomLeft,
     SessionAway,
@@ -28,7 +30,7 @@ from gtower_realtime.records import (
     StoredEvent,
     StoredSession,
 )
-from gtower_realtime.store.bounds import count_beyond
+from gtower_realtime.store.bounds import count_beyond, oldest_minute
 from gtower_realtime.store.changes import check_numbers
 
 Item = TypeVar("Item")
@@ -51,6 +53,7 @@ class MemoryStore:
         self._numbers_of: defaultdict[str, list[int]] = defaultdict(list)
         self._sessions: dict[str, StoredSession] = {}
         self._answers: dict[str, GivenAnswer] = {}
+        self._minutes: list[CountedMinute] = []
         # Heaps of what will have to go. An entry may outlive what it is about.
         self._expiring_events: list[tuple[int, int]] = []
         self._expiring_answers: list[tuple[int, str]] = []
@@ -105,6 +108,8 @@ class MemoryStore:
             case AnswerGiven(answer):
                 self._answers[answer.key] = answer
                 heapq.heappush(self._expiring_answers, (answer.expires_at, answer.key))
+            case MinuteCounted(minute):
+                insort(self._minutes, minute, key=_time_and_id)
             case SessionOpened(session):
                 self._sessions[session.client_id] = deepcopy(session)
                 for stay in session.memberships:
@@ -171,8 +176,14 @@ class MemoryStore:
         answer = self._answers.get(key)
         return answer if answer and answer.expires_at > now else None
 
+    async def minutes(self, *, since: int, before: int) -> list[CountedMinute]:
+        """Return the counted minutes of a time; see `Store.minutes`."""
+        first = bisect_left(self._minutes, since, key=_time)
+        return self._minutes[first : bisect_left(self._minutes, before, key=_time)]
+
     async def trim(self, bounds: Bounds, now: int) -> int:
         """Delete what is beyond the bounds or over; see `Store.trim`."""
+        del self._minutes[: bisect_left(self._minutes, oldest_minute(now), key=_time)]
         is_over = False
         while not is_over:
             is_over = not (self._delete_expired(now) or self._delete_beyond(bounds, now))
@@ -232,6 +243,14 @@ class MemoryStore:
                     if stay.until is None or stay.until >= self._first_number
                 ]
         return bool(gone or client_ids)
+
+
+def _time(minute: CountedMinute) -> int:
+    return minute.at
+
+
+def _time_and_id(minute: CountedMinute) -> tuple[int, str]:
+    return minute.at, minute.id
 
 
 def _present_stay(session: StoredSession, room: str) -> Membership | None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from gtower_realtime.records import (
     AnswerGiven,
     Change,
+    CountedMinute,
     EventAppended,
     GivenAnswer,
+    MinuteCounted,
     RoomEntered,
     RoomLeft,
     SessionAway,
@@ -36,11 +38,12 @@ _STEPS: dict[type[SessionChange], int] = {
 
 @dataclass(slots=True)
 class Batch:
-    """Changes by kind. Events, answers and each client's session do not touch one another."""
+    """Changes by kind. Events, answers, minutes and each client's session do not touch others."""
 
     events: list[StoredEvent] = field(default_factory=list)
     answers: dict[str, GivenAnswer] = field(default_factory=dict)
     """By key: of several for one key the last counts."""
+    minutes: list[CountedMinute] = field(default_factory=list)
     sessions: list[SessionChange] = field(default_factory=list)
 
     @classmethod
@@ -52,6 +55,8 @@ class Batch:
                 batch.events.append(change.event)
             elif isinstance(change, AnswerGiven):
                 batch.answers[change.answer.key] = change.answer
+            elif isinstance(change, MinuteCounted):
+                batch.minutes.append(change.minute)
             else:
                 batch.sessions.append(change)
         return batch

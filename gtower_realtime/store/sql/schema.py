@@ -124,7 +124,27 @@ answers = Table(
     Column("expires_at", BigInteger, nullable=False, index=True),
 )
 
-UPGRADES: list[Callable[[Connection], None]] = []
+minutes = Table(
+    "gtower_minutes",
+    metadata,
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", _Name, primary_key=True),
+    Column("counts", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What was counted, minute by minute."""
+
+
+def _add_minutes(connection: Connection) -> None:
+    text = "TEXT" if connection.dialect.name == "sqlite" else 'TEXT COLLATE "C"'
+    end = " WITHOUT ROWID" if connection.dialect.name == "sqlite" else ""
+    connection.exec_driver_sql(
+        f"CREATE TABLE gtower_minutes (at BIGINT NOT NULL, id {text} NOT NULL, "
+        f"counts TEXT NOT NULL, PRIMARY KEY (at, id)){end}"
+    )
+
+
+UPGRADES: list[Callable[[Connection], None]] = [_add_minutes]
 """From version 1 to 2, from 2 to 3, and so on. Each knows the tables as they were then."""
 
 

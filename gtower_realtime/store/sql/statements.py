@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from gtower_realtime import strict_json
 from gtower_realtime.records import (
+    CountedMinute,
     GivenAnswer,
     Membership,
     RoomEntered,
@@ -39,6 +40,7 @@ from gtower_realtime.store.sql.schema import (
     events,
     log,
     memberships,
+    minutes,
     sessions,
 )
 
@@ -173,6 +175,22 @@ DELETE_EXPIRED_ANSWERS = delete(answers).where(
         .where(answers.c.expires_at <= _NOW)
         .order_by(answers.c.expires_at)
         .limit(_LIMIT)
+    )
+)
+
+
+# Counted minutes
+
+INSERT_MINUTE = insert(minutes)
+READ_MINUTES = (
+    select(minutes)
+    .where(minutes.c.at >= _FOLLOWING, minutes.c.at < _UP_TO)
+    .order_by(minutes.c.at, minutes.c.id)
+)
+DELETE_MINUTE = delete(minutes).where(minutes.c.at == _PLACE, minutes.c.id == _WANTED)
+DELETE_OLD_MINUTES = delete(minutes).where(
+    minutes.c.at.in_(
+        select(minutes.c.at).where(minutes.c.at < _UP_TO).order_by(minutes.c.at).limit(_LIMIT)
     )
 )
 
@@ -312,3 +330,13 @@ def answer_of(row: Row[Any]) -> GivenAnswer:
         answer=row.answer,
         expires_at=row.expires_at,
     )
+
+
+def minute_row(minute: CountedMinute) -> Parameters:
+    """Return the row of a counted minute."""
+    return {"at": minute.at, "id": minute.id, "counts": minute.counts}
+
+
+def minute_of(row: Row[Any]) -> CountedMinute:
+    """Return the counted minute of a row."""
+    return CountedMinute(id=row.id, at=row.at, counts=row.counts)

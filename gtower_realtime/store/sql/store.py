@@ -15,6 +15,7 @@ from gtower_realtime.errors import StoreUnavailable
 from gtower_realtime.records import (
     Bounds,
     Change,
+    CountedMinute,
     GivenAnswer,
     RoomEntered,
     RoomLeft,
@@ -26,7 +27,7 @@ from gtower_realtime.records import (
     StoredEvent,
     StoredSession,
 )
-from gtower_realtime.store.bounds import count_beyond
+from gtower_realtime.store.bounds import count_beyond, oldest_minute
 from gtower_realtime.store.changes import check_numbers
 from gtower_realtime.store.sql import schema
 from gtower_realtime.store.sql import statements as sql
@@ -158,6 +159,7 @@ class SqlStore:
             await self.database.insert_rows(writer, schema.events, events)
             await self.database.insert_rows(writer, schema.event_addresses, addresses)
         await execute(writer, self._put_answer, map(sql.answer_row, batch.answers.values()))
+        await execute(writer, sql.INSERT_MINUTE, map(sql.minute_row, batch.minutes))
         for changes in in_groups(batch.sessions):
             await self._change_sessions(writer, changes)
         await self._transactions.finish(writer, Attempt(log, batch, before))
@@ -195,6 +197,12 @@ class SqlStore:
         )
         return sql.answer_of(rows[0]) if rows else None
 
+    async def minutes(self, *, since: int, before: int) -> list[CountedMinute]:
+        """Return the counted minutes of a time; see `Store.minutes`."""
+        parameters = {"following": since, "up_to": before}
+        rows = await self._transactions.read(partial(fetch, sql.READ_MINUTES, parameters))
+        return list(map(sql.minute_of, rows))
+
     # Deleting
 
     async def delete_history(self, room: str) -> int:
@@ -227,6 +235,7 @@ class SqlStore:
         for step in (
             partial(self._delete_expired_events, now),
             partial(self._delete_expired_answers, now),
+            partial(self._delete_old_minutes, now),
             partial(self._delete_beyond, bounds, now),
             self._delete_past_memberships,
         ):
@@ -268,6 +277,10 @@ class SqlStore:
     async def _delete_expired_answers(self, now: int, writer: Connection) -> int:
         parameters = {"now": now, "limit": _ROWS_OF_A_DELETION}
         return await self._delete(writer, sql.DELETE_EXPIRED_ANSWERS, parameters)
+
+    async def _delete_old_minutes(self, now: int, writer: Connection) -> int:
+        parameters = {"up_to": oldest_minute(now), "limit": _ROWS_OF_A_DELETION}
+        return await self._delete(writer, sql.DELETE_OLD_MINUTES, parameters)
 
     async def _delete_past_memberships(self, writer: Connection) -> int:
         parameters = {"place": self._transactions.log.first_number, "limit": _ROWS_OF_A_DELETION}

@@ -327,6 +327,8 @@ class Transactions:
         await execute(writer, sql.DELETE_EVENT, ({"place": e.number} for e in batch.events))
         await execute(writer, sql.DELETE_ADDRESS, places)
         await execute(writer, sql.DELETE_ANSWER, ({"wanted": key} for key in batch.answers))
+        counted = ({"place": minute.at, "wanted": minute.id} for minute in batch.minutes)
+        await execute(writer, sql.DELETE_MINUTE, counted)
         await execute(writer, sql.DELETE_MEMBERSHIPS, clients)
         await execute(writer, sql.DELETE_SESSION, clients)
         await insert_sessions(writer, sessions_before)
