@@ -34,6 +34,8 @@ class _Room:
     """Who has gone, and when that is to be told."""
     joins: Told = field(default_factory=dict)
     leaves: Told = field(default_factory=dict)
+    missed: set[str] = field(default_factory=set)
+    """Of those who have gone untold, who was missing from a list that somebody has read."""
     told_at: float = float("-inf")
 
     @property
@@ -65,10 +67,10 @@ class Presence:
         state = self._rooms.setdefault(room, _Room())
         self._rooms_of.setdefault(client.id, set()).add(room)
         state.leaving.pop(client.id, None)
-        if client.id in state.members:
-            return
+        believed = state.leaves.pop(client.id, None) or state.members.get(client.id)
         told = state.members[client.id] = introduction(client)
-        if state.leaves.pop(client.id, None) is None:
+        if told != believed or client.id in state.missed:
+            state.missed.discard(client.id)
             state.joins[client.id] = told
             self._tell_if_due(room, state)
 
@@ -87,16 +89,21 @@ class Presence:
         for room in tuple(self._rooms_of.get(client_id, ())):
             self.left(client_id, room)
 
+    def listed(self, room: str) -> None:
+        """Take note that somebody reads who is in a room: it must hear of who comes back."""
+        state = self._rooms.get(room)
+        if state is not None:
+            state.missed.update(state.leaving, state.leaves)
+
     def tick(self) -> None:
         """Tell what has become due."""
         now = self._clock.monotonic()
         for room, state in list(self._rooms.items()):
+            # Before the leaves, so that nobody comes and goes in one event.
+            self._tell_if_due(room, state)
             for client_id in [one for one, at in state.leaving.items() if at <= now]:
                 del state.leaving[client_id]
-                told = state.members.pop(client_id)
-                # Of whom nobody was told that it came, nobody is told that it went.
-                if state.joins.pop(client_id, None) is None:
-                    state.leaves[client_id] = told
+                state.leaves[client_id] = state.members.pop(client_id)
             self._tell_if_due(room, state)
             if state.is_idle:
                 del self._rooms[room]
@@ -106,6 +113,7 @@ class Presence:
         if not (state.joins or state.leaves) or now - state.told_at < _SHORTEST_SECONDS:
             return
         joins, leaves = state.joins, state.leaves
+        state.missed.difference_update(leaves)
         state.joins, state.leaves, state.told_at = {}, {}, now
         payload = {
             "room": room,

@@ -217,6 +217,14 @@ class RealtimeService:
         """Tell rooms who has come and gone; to be called a few times a second."""
         self._presence.tick()
 
+    def list_present(self, room: str) -> dict[str, Any]:
+        """Return who is in a room; see `Directory.present`.
+
+        In a room with presence the list and the events after it are who is there, at any time.
+        """
+        self._presence.listed(room)
+        return self.directory.present(room)
+
     async def put_into_room(self, client_id: str, room: str) -> None:
         """Make a client a member of a room, as if it had asked for it; it hears `roomJoined`.
 
@@ -359,7 +367,7 @@ class RealtimeService:
         self._authentication.permissions_of(client_id).check("presence", room)
         if not self._presence.is_on(room):
             raise Forbidden(f"The room {room!r} does not tell who is in it.")
-        return self.directory.present(room)
+        return self.list_present(room)
 
     async def refresh_token(self, client_id: str, token: Any) -> dict[str, Any]:
         """Replace the client's token; it stays connected, and leaves what that does not allow.

@@ -60,7 +60,7 @@ class PresenceHandler(RoomHandler):
     def get(self, room: str) -> None:
         """Answer ``{"room", "clients": [{"clientId", "userId"?, "info"?}]}``."""
         self.check_room(room)
-        self.reply(200, self.context.service.directory.present(room))
+        self.reply(200, self.context.service.list_present(room))
 
 
 class HistoryHandler(RoomHandler):

@@ -126,6 +126,34 @@ async def test_the_list_has_who_is_there_now() -> None:
     }
 
 
+async def test_who_read_the_list_while_somebody_was_away_hears_that_it_is_back() -> None:
+    world = await a_world()
+    await world.service.join_room("c1", "desk:1")
+    world.cut("c1")
+    await world.service.join_room("c2", "desk:1")
+    wait(world, 1)
+    answer = await world.service.read_presence("c2", "desk:1")
+    assert [one["clientId"] for one in answer["clients"]] == ["watcher", "c2"]
+    world.transport.forget()
+    await world.come_back("c1", world.offset(0))
+    wait(world, 0.1)
+    assert told(world, "c2") == [(["c1"], [])]
+
+
+async def test_who_read_the_list_while_a_leave_waited_to_be_told_hears_who_came_again() -> None:
+    world = await a_world()
+    await world.service.join_room("c1", "desk:1")
+    await world.service.leave_room("c1", "desk:1")
+    world.clock.advance(2.95)
+    await world.service.join_room("c2", "desk:1")
+    wait(world, 0.05)
+    await world.service.read_presence("watcher", "desk:1")
+    world.transport.forget()
+    await world.service.join_room("c1", "desk:1")
+    wait(world, 0.1)
+    assert told(world) == [(["c1"], [])]
+
+
 # Whatever happens
 
 _CLIENTS = ["a", "b", "c"]
