@@ -376,6 +376,26 @@ async def test_the_module_of_the_readme_hears_the_room_in_node(
         assert await next_line(output) == "order 1042 shipped"
 
 
+@pytest.mark.parametrize("environ", [{"GTOWER_PRESENCE_ROOMS": "desk:"}])
+@pytest.mark.gen_test
+async def test_the_module_for_presence_knows_who_is_there_in_node(
+    base_url: str, connect_client: ConnectClient, node: str, socket_io_client: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "node_modules").symlink_to(socket_io_client)
+    module = tmp_path / "presence.mjs"
+    source = only_block(ROOT / "docs" / "presence.md", "js")
+    module.write_text(source.replace(DOCUMENTED_SERVER, base_url))
+    first = await connect_client()
+    await first.ask("joinRoom", "desk:1")
+    async with running(node, str(module)) as output:
+        assert await next_line(output) == "2 at the desk"
+        second = await connect_client()
+        await second.ask("joinRoom", "desk:1")
+        assert await next_line(output) == "3 at the desk"
+        await second.socket.disconnect()
+        assert await next_line(output) == "2 at the desk"
+
+
 @pytest.mark.gen_test
 async def test_the_python_of_the_readme_sends(base_url: str, connect_client: ConnectClient) -> None:
     client = await connect_client()
