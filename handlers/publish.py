@@ -81,6 +81,8 @@ class BatchHandler(PublishingHandler):
         if refusals and len(refusals) == len(outcomes) and refusals[0].http_status == 503:
             # Nothing at all was taken up: that is an answer to the whole.
             raise refusals[0]
+        for refusal in refusals:
+            self.context.metrics.http_refused.labels(refusal.code).inc()
         results = [_refused(one) if isinstance(one, RealtimeError) else one[0] for one in outcomes]
         if outcomes and all(not isinstance(one, RealtimeError) and one[1] for one in outcomes):
             self.set_header("Idempotency-Replayed", "true")
