@@ -51,6 +51,11 @@ class ClientRegistry:
         self._positions[client.id] = self._next_position
         self._next_position += 1
 
+    def replace(self, client: Client) -> None:
+        """Take what is known of a client anew; its place in the order stays."""
+        if client.id in self._clients:
+            self._clients[client.id] = client
+
     def get(self, client_id: str) -> Client | None:
         """Return the client, or None when it is not connected."""
         return self._clients.get(client_id)

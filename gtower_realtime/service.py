@@ -8,6 +8,7 @@ docs/embedding.md.
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from gtower_realtime import strict_json
@@ -386,6 +387,12 @@ class RealtimeService:
         permissions = self._authentication.permissions_of(client_id)
         lost = permissions.lost_rooms(self._transport.rooms_of(client_id))
         self._rooms.expel(client_id, lost)
+        client = self._clients.get(client_id)
+        if client is not None:
+            client = replace(client, info=identity.info)
+            self._clients.replace(client)
+            for room in self._transport.rooms_of(client_id):
+                self._presence.entered(client, room)
         self.mind_tokens()
         return {"expiresAt": format_timestamp(identity.expires_at)}
 

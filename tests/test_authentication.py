@@ -106,6 +106,28 @@ async def test_a_renewed_token_ends_what_it_does_not_allow_at_once() -> None:
 
 
 @pytest.mark.gen_test
+async def test_what_a_renewed_token_shows_of_its_user_is_told_where_there_is_presence() -> None:
+    clock = FakeClock()
+    verifier = TokenVerifier(VerificationKey.from_secret(SECRET), clock)
+    world = await make_world(clock=clock, verifier=verifier, presence_rooms=["desk"])
+    await connect(world, "c1", caps=caps("desk"), info={"name": "Ana"})
+    await connect(world, "c2", sub="ben", caps=caps("desk"))
+    for client_id in ("c1", "c2"):
+        await world.service.join_room(client_id, "desk")
+    clock.advance(1)
+    world.service.tell_presence()
+    world.transport.forget()
+    renewed = token(clock, caps=caps("desk"), info={"name": "Ana B."})
+    await world.service.refresh_token("c1", renewed)
+    clock.advance(1)
+    world.service.tell_presence()
+    [(event, payload)] = world.transport.connections["c2"].received
+    shown = {"clientId": "c1", "userId": "ann", "info": {"name": "Ana B."}}
+    assert (event, payload["joins"], payload["leaves"]) == ("presence", [shown], [])
+    assert world.service.directory.present("desk")["clients"][0] == shown
+
+
+@pytest.mark.gen_test
 async def test_a_join_that_a_renewed_token_overtakes_does_not_happen() -> None:
     world = await a_world()
     await connect(world, "c1", caps=caps("sales"))
