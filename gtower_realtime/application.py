@@ -31,7 +31,7 @@ from gtower_realtime.settings import Settings, SettingsError
 from gtower_realtime.store import open_store
 from gtower_realtime.timestamps import SystemClock, milliseconds
 from gtower_realtime.tokens import KeySource, TokenVerifier, VerificationKey
-from handlers import control, operations, pages, publish, reads, rooms, triggers
+from handlers import control, openapi, operations, pages, publish, reads, rooms, triggers
 from handlers.base import BaseHandler, HttpContext
 
 logger = structlog.get_logger(__name__)
@@ -203,13 +203,17 @@ class Application:
             max_body_bytes=settings.max_body_bytes,
             checks_host=not settings.api_keys and not settings.insecure,
         )
-        routes = (
+        api = (
             *triggers.routes(),
             *publish.routes(),
             *reads.routes(),
             *rooms.routes(),
             *control.routes(),
             *operations.routes(),
+        )
+        routes = (
+            *api,
+            *openapi.routes(api),
             *pages.routes(_static_directory()),
         )
         return tornado.web.Application(

@@ -8,9 +8,8 @@ markers, and `replace_sections` renews it; knows no files. Example section:
     <!-- end settings -->
 """
 
-import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from gtower_realtime import errors
@@ -21,14 +20,13 @@ from gtower_realtime.service import RealtimeService
 from gtower_realtime.settings import SettingRow, rows
 from handlers import control, operations, publish, reads, rooms
 from handlers.base import ApiHandler, BaseHandler
-from handlers.routes import Route
+from handlers.routes import Route, first_paragraph
 from handlers.triggers import TRIGGERS, Trigger
 
 _SECTION = re.compile(
     r"(?P<begin><!-- begin (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end (?P=name) -->)", re.DOTALL
 )
 _PARAMETER = re.compile(r":[A-Za-z]+")
-_METHODS = ("get", "post", "put", "delete")
 
 
 def sections() -> dict[str, str]:
@@ -78,7 +76,7 @@ def client_events() -> str:
                 f"`{row.name}`",
                 "none" if row.schema is None else _first_sentence(row.schema).rstrip("."),
                 row.doc,
-                _first_paragraph(getattr(RealtimeService, row.method)),
+                first_paragraph(getattr(RealtimeService, row.method)),
             )
             for row in CLIENT_EVENTS.values()
         ),
@@ -125,11 +123,10 @@ def requests(routes: Iterable[Route]) -> str:
             (
                 f"`{method.upper()} {route.path}`",
                 _scope(route.handler, method),
-                f"{_first_paragraph(route.handler)} "
-                f"{_first_paragraph(getattr(route.handler, method))}",
+                route.description(method),
             )
             for route in routes
-            for method in _methods_of(route.handler)
+            for method in route.methods()
         ),
     )
 
@@ -152,7 +149,7 @@ def refusals() -> str:
                 f"`{each.code}`",
                 str(each.http_status),
                 "yes" if each.retryable else "no",
-                _first_paragraph(each),
+                first_paragraph(each),
             )
             for each in sorted(classes, key=lambda each: each.http_status)
         ),
@@ -187,22 +184,8 @@ def _body_of(row: ServerEvent) -> str:
     )
 
 
-def _methods_of(handler: type[BaseHandler]) -> Iterator[str]:
-    return (
-        method
-        for method in _METHODS
-        if getattr(handler, method) is not getattr(BaseHandler, method)
-    )
-
-
-def _first_paragraph(documented: Any) -> str:
-    """Return the first paragraph of a docstring on one line, in Markdown."""
-    text = inspect.getdoc(documented) or ""
-    return " ".join(text.partition("\n\n")[0].split()).replace("``", "`")
-
-
 def _first_sentence(documented: Any) -> str:
-    return re.split(r"(?<=\.) ", _first_paragraph(documented), maxsplit=1)[0]
+    return re.split(r"(?<=\.) ", first_paragraph(documented), maxsplit=1)[0]
 
 
 def _plain(text: str) -> str:

@@ -78,7 +78,7 @@ class MembershipHandler(ApiHandler):
 def routes() -> list[Route]:
     """Return the routes of control."""
     return [
-        Route("/websocket/clients/:id/disconnect", ClientDisconnectHandler),
-        Route("/websocket/users/:id/disconnect", UserDisconnectHandler),
+        Route("/websocket/clients/:id/disconnect", ClientDisconnectHandler, body=_SCHEMA),
+        Route("/websocket/users/:id/disconnect", UserDisconnectHandler, body=_SCHEMA),
         Route("/websocket/clients/:id/rooms/:room", MembershipHandler),
     ]

@@ -47,7 +47,7 @@ class NotFoundHandler(BaseHandler):
 def routes() -> list[Route]:
     """Return the routes for operators."""
     return [
-        Route("/metrics", MetricsHandler),
+        Route("/metrics", MetricsHandler, media_type="text/plain"),
         Route("/healthz", HealthHandler),
         Route("/readyz", ReadinessHandler),
     ]

@@ -128,6 +128,6 @@ def _refused(refusal: RealtimeError) -> dict[str, Any]:
 def routes() -> list[Route]:
     """Return the routes."""
     return [
-        Route("/websocket/publish", PublishHandler),
-        Route("/websocket/batch", BatchHandler),
+        Route("/websocket/publish", PublishHandler, body=_PUBLISH, success=201),
+        Route("/websocket/batch", BatchHandler, body=_BATCH, success=201),
     ]

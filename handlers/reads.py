@@ -77,8 +77,8 @@ def routes() -> list[Route]:
     """Return the routes of all reads."""
     return [
         Route("/websocket/status", StatusHandler),
-        Route("/websocket/clients", ClientsHandler),
+        Route("/websocket/clients", ClientsHandler, query=("limit", "after")),
         Route("/websocket/clients/:id/status", ClientStatusHandler),
         Route("/websocket/users/:id", UserHandler),
-        Route("/websocket/analytics", AnalyticsHandler),
+        Route("/websocket/analytics", AnalyticsHandler, query=("from", "to")),
     ]

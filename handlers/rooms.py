@@ -91,9 +91,9 @@ class PositionHandler(RoomHandler):
 def routes() -> list[Route]:
     """Return the routes about rooms."""
     return [
-        Route("/websocket/rooms", RoomsHandler),
+        Route("/websocket/rooms", RoomsHandler, query=("prefix", "limit", "after")),
         Route("/websocket/rooms/:room", RoomSummaryHandler),
         Route("/websocket/rooms/:room/presence", PresenceHandler),
-        Route("/websocket/rooms/:room/history", HistoryHandler),
+        Route("/websocket/rooms/:room/history", HistoryHandler, query=("after", "limit")),
         Route("/websocket/rooms/:room/position", PositionHandler),
     ]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gtower_realtime.events.server import server_event
 from gtower_realtime.identity import check_may_address
 from gtower_realtime.names import MAX_EVENT_NAME, MAX_ROOM_NAME
 from gtower_realtime.ports import Target
@@ -107,4 +108,13 @@ class TriggerHandler(SendingHandler):
 
 def routes() -> list[Route]:
     """Return the routes of all triggers."""
-    return [Route(row.path, TriggerHandler, {"trigger": row}) for row in TRIGGERS]
+    return [
+        Route(
+            row.path,
+            TriggerHandler,
+            {"trigger": row},
+            body=server_event(row.event or "").schema,
+            success=201,
+        )
+        for row in TRIGGERS
+    ]

@@ -64,13 +64,14 @@ ONLY_FROM = {"handlers": {"application", "reference"}, "application": {"server"}
 """Rooms that nobody else imports."""
 
 TECHNOLOGIES = {
+    "apispec": {"handlers"},
     "asyncpg": {"store"},
     "click": {"cli"},
     "cryptography": {"tokens"},
     "engineio": {"engineio", "gateway"},
     "httptools": {"http1"},
     "jwt": {"tokens"},
-    "marshmallow": {"schemas", "events", "tokens"},
+    "marshmallow": {"schemas", "events", "tokens", "handlers"},
     "orjson": {"strict_json", "logs"},
     "prometheus_client": {"metrics"},
     "redis": {"cluster"},
