@@ -53,13 +53,15 @@ class Delivery:
 
     ``event_id`` is the sender's own id of it. Nobody gets it by recovery or history after
     ``ttl_seconds``. A volatile event is not recorded: it reaches who is there, unless too slow.
-    With ``ack_seconds`` the clients are asked to acknowledge, and the receipt waits so long for it.
+    With ``ack_seconds`` the clients are asked to acknowledge, and the receipt waits so long for it,
+    or until ``caller_gone`` is done: nobody waits for the receipt any more.
     """
 
     event_id: str | None = None
     ttl_seconds: float | None = None
     is_volatile: bool = False
     ack_seconds: float | None = None
+    caller_gone: "asyncio.Future[None] | None" = None
 
 
 AS_USUAL = Delivery()
@@ -110,6 +112,9 @@ class Publisher:
         wait = None
         if delivery.ack_seconds is not None:
             wait = self._ack_waits.begin(delivery.ack_seconds)
+            if delivery.caller_gone is not None:
+                end = wait.end
+                delivery.caller_gone.add_done_callback(lambda _: end())
         if delivery.is_volatile or not server_event(event).stored:
             volatile = delivery.is_volatile
             delivered = self._deliver_at_once(event_id, event, body, target, volatile, wait)

@@ -69,7 +69,13 @@ class BatchHandler(PublishingHandler):
         """Answer 201 with ``results``, a receipt or a refusal for each; ``success`` if all went.
 
         An ``Idempotency-Key`` holds for each event by its place in the list, unless it has an id.
+
+        Raises:
+            ValidationFailed: it asks to wait for acknowledgements, which a batch does not do.
         """
+        if self.get_query_argument("wait", None) is not None:
+            sentence = "A batch does not wait for acknowledgements; send the event by itself."
+            raise ValidationFailed(f"wait: {sentence}", fields={"wait": [sentence]})
         bodies = load(_BATCH, self.json_object())["publish"]
         key = self.request.headers.get("Idempotency-Key")
         items = [

@@ -1,5 +1,6 @@
 """What all requests that send an event share: the receipt as answer, and Idempotency-Key."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -30,6 +31,8 @@ class SendingHandler(ApiHandler):
     """A handler of requests that send an event."""
 
     scope = "publish"
+
+    _caller_gone: "asyncio.Future[None] | None" = None
 
     async def send(self, sending: Sending) -> None:
         """Answer 201 with the receipt, the first one again to a key that was used before.
@@ -69,7 +72,14 @@ class SendingHandler(ApiHandler):
         if not 1 <= int(text) <= MAX_WAIT_SECONDS * 1000:
             sentence = f"Must be milliseconds from 1 to {round(MAX_WAIT_SECONDS * 1000)}."
             raise ValidationFailed(f"timeout: {sentence}", fields={"timeout": [sentence]})
-        return replace(delivery, ack_seconds=int(text) / 1000)
+        self._caller_gone = asyncio.get_running_loop().create_future()
+        return replace(delivery, ack_seconds=int(text) / 1000, caller_gone=self._caller_gone)
+
+    def on_connection_close(self) -> None:
+        """Give the place of a caller that has hung up to the next one that wants to wait."""
+        super().on_connection_close()
+        if self._caller_gone is not None and not self._caller_gone.done():
+            self._caller_gone.set_result(None)
 
     def scope_of(self, key: str) -> tuple[str, ...]:
         """Return within what an idempotency key means one request: the caller, the path."""

@@ -1,11 +1,14 @@
 """`?wait=ack`: a request that is answered when the clients' listeners have acknowledged."""
 
+import asyncio
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
+from gtower_realtime import ack_waits
 from gtower_realtime.application import Application
 from gtower_realtime.http1.server import HttpServer
 from tests.conftest import ConnectClient
@@ -46,7 +49,7 @@ async def test_a_trigger_tells_who_has_acknowledged(
     assert (await ann.next_event("tick"))["n"] == 1
 
 
-async def test_the_stock_client_acknowledges_with_its_callback(
+async def test_a_stock_client_that_does_not_call_its_callback_has_not_acknowledged(
     http_server: HttpServer, base_url: str, node: str
 ) -> None:
     async with javascript_client(node) as client:
@@ -91,3 +94,34 @@ async def test_a_wish_that_cannot_be_met_is_refused(
     answer = await post(base_url, f"/websocket/event/broadcast/tick?{query}")
     error = json.loads(answer.body)["error"]
     assert (answer.code, error["code"], list(error["fields"])) == (400, "validation_error", [field])
+
+
+async def test_a_caller_that_hangs_up_gives_its_place_back(
+    base_url: str, http_server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ack_waits, "MAX_WAITING", 1)
+    path = "/websocket/event/broadcast/tick?wait=ack&timeout=60000"
+    async with open_wire(base_url) as silent:
+        await silent.join()
+        address = urlsplit(base_url)
+        _, caller = await asyncio.open_connection(address.hostname, address.port)
+        head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        caller.write(
+            f"{head}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+        )
+        assert "tick" in (await silent.hear() or "")
+        assert (await post(base_url, path)).code == 503
+        caller.close()
+        await caller.wait_closed()
+        # It is known when the loop has read the end of the connection; the next may take its turn.
+        async with asyncio.timeout(10):
+            answer = await post(base_url, path.replace("60000", "1"))
+            while answer.code == 503:
+                answer = await post(base_url, path.replace("60000", "1"))
+        assert (answer.code, json.loads(answer.body)["timedOut"]) == (201, [silent.id])
+
+
+async def test_a_batch_that_asks_to_wait_is_refused(base_url: str, http_server: HttpServer) -> None:
+    events = {"publish": [{"event": "tick", "broadcast": True}]}
+    answer = await post(base_url, "/websocket/batch?wait=ack", events)
+    assert (answer.code, list(json.loads(answer.body)["error"]["fields"])) == (400, ["wait"])
