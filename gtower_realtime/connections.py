@@ -245,17 +245,23 @@ class Connections:
         session = self._sessions.of_client(client_id)
         if session is None or session.away_since is not None:
             return
-        if may_return:
+        if may_return or self._sessions.was_revoked(session.pid):
+            # A revoked one ends when that is recorded.
             now = self._milliseconds()
             self._sessions.mark_away(session, now)
             self._record_unawaited(SessionAway(client_id, now))
         else:
             self._end_session(session)
 
-    def revoke(self, session: Session) -> None:
-        """Let nobody come back to a session; a connection that it has is not touched."""
+    def revoke(self, session: Session) -> "asyncio.Future[None]":
+        """Let nobody come back to a session; a connection that it has is not touched.
+
+        It holds at once, and after a restart once the future that is returned is done. Raises as
+        `Journal.record` does.
+        """
         self._sessions.revoke(session)
-        self._record_unawaited(SessionEnded(session.client_id))
+        ended = SessionEnded(session.client_id)
+        return self._journal.record(lambda _: [ended], lambda _: self._sessions.remove(session))
 
     def stop_announcing(self) -> None:
         """Tell nobody of others any more: where all are let go, each would hear of all."""

@@ -91,7 +91,7 @@ class Recovery:
         before anything else runs. What a room had is left out if the client may not be in it now.
         """
         session = comeback.session
-        if self._sessions.of_client(session.client_id) is not session:
+        if self._sessions.of_pid(session.pid) is not session:
             return "expired"  # it has ended while the store was being read
         recent = self._journal.recent(comeback.past.read_until)
         events = missed(session, [*comeback.past.events, *recent], self._now(), may_be_in)

@@ -245,34 +245,42 @@ class RealtimeService:
         if client_id not in self._clients:
             raise UnknownClient(f"Client {client_id} is not connected.")
 
-    def disconnect_client(self, client_id: str, reason: str, *, reconnect: bool) -> int:
+    async def disconnect_client(self, client_id: str, reason: str, *, reconnect: bool) -> int:
         """Disconnect a client; without ``reconnect`` it is told to stay away, and cannot recover.
 
-        Returns how many connections were cut: 0 if it was away.
+        Returns how many connections were cut, 0 if it was away, once the ends of the sessions are
+        recorded.
 
         Raises:
             UnknownClient: it is neither connected nor able to come back.
+            StoreUnavailable: it is cut off, but its session may come back after a restart.
+            Overloaded: the same; too much waits for the store.
         """
         if self.unknown_clients([client_id]):
             raise UnknownClient(f"Client {client_id} is not connected.")
-        return self._disconnect([client_id], reason, reconnect)
+        return await self._disconnect([client_id], reason, reconnect)
 
-    def disconnect_user(self, user_id: str, reason: str, *, reconnect: bool) -> int:
+    async def disconnect_user(self, user_id: str, reason: str, *, reconnect: bool) -> int:
         """Disconnect all connections of a user; see :meth:`disconnect_client`."""
         connected = [client.id for client in self._clients if client.user_id == user_id]
         away = [session.client_id for session in self._sessions.of_user(user_id)]
-        return self._disconnect(dict.fromkeys([*connected, *away]), reason, reconnect)
+        return await self._disconnect(dict.fromkeys([*connected, *away]), reason, reconnect)
 
-    def _disconnect(self, client_ids: Iterable[str], reason: str, reconnect: bool) -> int:
+    async def _disconnect(self, client_ids: Iterable[str], reason: str, reconnect: bool) -> int:
         cut = 0
+        revoked = []
         for client_id in client_ids:
             session = self._sessions.of_client(client_id)
             if session is not None and not reconnect:
-                self._connections.revoke(session)
+                revoked.append(self._connections.revoke(session))
             if client_id in self._clients:
                 cut += 1
                 code = _COME_AGAIN if reconnect else _STAY_AWAY
                 self._transport.disconnect(client_id, code, reason)
+        # All are cut off before the store is waited for, and also if it fails.
+        for outcome in await asyncio.gather(*revoked, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
         return cut
 
     def _is_client_id(self, name: str) -> bool:

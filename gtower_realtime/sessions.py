@@ -203,8 +203,12 @@ class Sessions:
             self._forget_away(session)
 
     def revoke(self, session: Session) -> None:
-        """Forget a session whose client is not to come back, and remember that it was so."""
-        self.remove(session)
+        """Let no secret lead to a session any more, and remember why; `remove` is to follow.
+
+        Until then it is found by its client and its user: should its end not be recorded, whoever
+        wants it gone can ask again.
+        """
+        self._by_pid.pop(session.pid, None)
         self._revoked[session.pid] = None
         while len(self._revoked) > _REVOKED_KEPT:
             del self._revoked[next(iter(self._revoked))]
@@ -220,7 +224,7 @@ class Sessions:
     def remove(self, session: Session) -> None:
         """Forget a session. Idempotent."""
         if self._by_client.pop(session.client_id, None) is not None:
-            del self._by_pid[session.pid]
+            self._by_pid.pop(session.pid, None)
         if self._away.pop(session.client_id, None) is not None:
             self._forget_away(session)
 

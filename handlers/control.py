@@ -31,24 +31,24 @@ class DisconnectHandler(ApiHandler):
 class ClientDisconnectHandler(DisconnectHandler):
     """Cuts a client off. Unless it may reconnect, it is told to stay away and cannot recover."""
 
-    def post(self, id: str) -> None:  # noqa: A002
+    async def post(self, id: str) -> None:  # noqa: A002
         """Answer 200 with ``disconnected``: 1, or 0 for a client that was away."""
         self.check_name("clientId", id)
         check_may_address(self.api_key, Target.client(id))
         reason, reconnect = self.read_wish()
-        count = self.context.service.disconnect_client(id, reason, reconnect=reconnect)
+        count = await self.context.service.disconnect_client(id, reason, reconnect=reconnect)
         self.reply_disconnected(f"Client {id}", count)
 
 
 class UserDisconnectHandler(DisconnectHandler):
     """Cuts off all connections of a user, and ends what is kept for those that are away."""
 
-    def post(self, id: str) -> None:  # noqa: A002
+    async def post(self, id: str) -> None:  # noqa: A002
         """Answer 200 with ``disconnected``, how many connections were cut."""
         self.check_name("userId", id)
         check_may_address(self.api_key, Target.user(id))
         reason, reconnect = self.read_wish()
-        count = self.context.service.disconnect_user(id, reason, reconnect=reconnect)
+        count = await self.context.service.disconnect_user(id, reason, reconnect=reconnect)
         self.reply_disconnected(f"User {id}", count)
 
 
