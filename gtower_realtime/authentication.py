@@ -14,6 +14,9 @@ from gtower_realtime.permissions import Permissions
 from gtower_realtime.ports import Clock
 from gtower_realtime.tokens import CLOSE_AFTER, WARN_BEFORE, Identity, TokenVerifier
 
+_FEW_DUE = 64
+"""Not worth tidying."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Grant:
@@ -72,6 +75,7 @@ class Authentication:
         end = identity.expires_at
         for at, closes in ((end - WARN_BEFORE, False), (end + CLOSE_AFTER, True)):
             heapq.heappush(self._due, (at, next(self._order), client_id, grant, closes))
+        self._tidy_due()
 
     def check_renewal(self, client_id: str, identity: Identity) -> None:
         """Check that a token may take the place of the client's present one.
@@ -86,6 +90,16 @@ class Authentication:
     def forget(self, client_id: str) -> None:
         """Take everything from a client that is gone. Idempotent."""
         self._grants.pop(client_id, None)
+        self._tidy_due()
+
+    def _tidy_due(self) -> None:
+        """Drop what is due about former grants once it is as much as about the present ones.
+
+        A client may renew its token many times a second, and each may be of 8 KB.
+        """
+        if len(self._due) > 4 * len(self._grants) + _FEW_DUE:
+            self._due = [one for one in self._due if self._grants.get(one[2]) is one[3]]
+            heapq.heapify(self._due)
 
     def due(self) -> tuple[list[tuple[str, Identity]], list[str]]:
         """Return whose token ends soon, each token once, and whose is over for good."""

@@ -1,6 +1,7 @@
 """Who clients are and what they may, over joins, renewed tokens, ends and returns; no sockets."""
 
 import asyncio
+import weakref
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gtower_realtime.authentication import Authentication
 from gtower_realtime.errors import (
     Forbidden,
     InvalidToken,
@@ -24,6 +26,10 @@ from tests.fakes import FakeClock, FakeWorld, make_world
 
 SECRET = "a-secret-of-at-least-32-bytes-for-tests"
 LIFE = timedelta(minutes=5)
+
+
+class Info(dict[str, Any]):
+    """What a token shows of its client, of a class that can be watched being forgotten."""
 
 
 def caps(*rooms: str, allow: Sequence[str] = ("join", "publish", "history")) -> list[Any]:
@@ -310,6 +316,29 @@ async def test_sending_a_user_away_says_so_when_it_cannot_be_recorded_and_can_be
     world.store.problem = None
     await world.service.disconnect_user("ann", "locked out", reconnect=False)
     assert list((await make_world(store=world.store)).sessions) == []
+
+
+def test_tokens_that_were_replaced_or_whose_clients_are_gone_are_not_kept() -> None:
+    clock = FakeClock()
+    verifier = TokenVerifier(VerificationKey.from_secret(SECRET), clock)
+    authentication = Authentication(verifier, clock, lambda _name: False)
+    infos: list[weakref.ref[Info]] = []
+
+    def grant(client_id: str, life: timedelta) -> None:
+        ends = clock.now() + life
+        info = Info(name="Ann")
+        infos.append(weakref.ref(info))
+        authentication.grant(client_id, Identity("ann", (), (), info, ends))
+
+    grant("stays", LIFE)
+    for _ in range(1000):
+        grant("renews", 2 * LIFE)
+    for number in range(1000):
+        grant(f"c{number}", 2 * LIFE)
+        authentication.forget(f"c{number}")
+    assert 2 <= sum(info() is not None for info in infos) < 100
+    clock.advance(LIFE.total_seconds() + 60)
+    assert authentication.due()[1] == ["stays"]
 
 
 @pytest.mark.gen_test
