@@ -96,7 +96,7 @@ class ApiRates:
 
 
 def check_may_address(key: ApiKey | None, target: Target) -> None:
-    """Check that ``key`` may send to all of ``target``.
+    """Check that ``key`` may send to all of ``target``, or read about it.
 
     Raises:
         Forbidden: the key is limited to room prefixes and the target goes beyond them.

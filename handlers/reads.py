@@ -3,6 +3,8 @@
 from datetime import datetime
 
 from gtower_realtime.errors import ValidationFailed
+from gtower_realtime.identity import check_may_address
+from gtower_realtime.ports import Target
 from gtower_realtime.timestamps import parse_timestamp
 from handlers.base import ApiHandler
 from handlers.routes import Route
@@ -27,6 +29,7 @@ class ClientsHandler(ApiHandler):
 
     def get(self) -> None:
         """Answer with all clients, or with at most ``limit`` of those ``after`` a client id."""
+        check_may_address(self.api_key, Target.all())
         after = self.get_query_argument("after", None)
         self.reply(200, self.context.service.directory.clients(after, self.limit(_MAX_CLIENTS)))
 
@@ -38,6 +41,7 @@ class ClientStatusHandler(ApiHandler):
 
     def get(self, id: str) -> None:  # noqa: A002
         """Answer ``{"clientId", "connected", "timestamp"}``; an unknown client is not connected."""
+        check_may_address(self.api_key, Target.client(id))
         self.reply(200, self.context.service.directory.client_status(id))
 
 
@@ -49,6 +53,7 @@ class UserHandler(ApiHandler):
     def get(self, id: str) -> None:  # noqa: A002
         """Answer ``{"userId", "connected", "clients"}``, ``clients`` being ids."""
         self.check_name("userId", id)
+        check_may_address(self.api_key, Target.user(id))
         self.reply(200, self.context.service.directory.user(id))
 
 

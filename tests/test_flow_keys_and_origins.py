@@ -182,6 +182,30 @@ async def test_a_key_with_prefixes_may_address_such_rooms_only(
         assert refusal(answer) == (403, "forbidden", message)
 
 
+READ = [
+    ("clients", BEYOND_ROOMS),
+    ("clients/c1/status", BEYOND_ROOMS),
+    ("users/u1", BEYOND_ROOMS),
+    ("rooms/whatsapp%3Ageneral", "The key 'crm' may not address the room 'whatsapp:general'."),
+    ("rooms/sales", None),
+    ("rooms", None),
+    ("status", None),
+    ("analytics", None),
+]
+
+
+@WITH_KEYS
+@pytest.mark.parametrize(("path", "message"), READ)
+async def test_a_key_with_prefixes_reads_about_such_rooms_only(
+    base_url: str, path: str, message: str | None
+) -> None:
+    answer = await ask(base_url, f"/websocket/{path}", **{"X-API-Key": LIMITED})
+    if message is None:
+        assert answer.code == 200
+    else:
+        assert refusal(answer) == (403, "forbidden", message)
+
+
 @WITH_KEYS
 async def test_a_client_connects_without_an_api_key(base_url: str) -> None:
     async with open_client(base_url) as client:
