@@ -16,6 +16,7 @@ from tornado.ioloop import IOLoop
 
 from tests.returning_client import ReturningClient
 from tests.server_process import ServerProcess, publish_until_acknowledged
+from tests.socketio_wire import open_wire
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "4"))
 ROOM = "ledger"
@@ -86,3 +87,33 @@ async def test_everything_acknowledged_is_delivered_once_in_order_and_in_the_his
     assert [report["recovered"] for report in client.connects] == [False, *([True] * KILLS)]
     await client.stop()
     assert await server.stop() == 0
+
+
+async def connect(server: ServerProcess, claim: dict[str, str]) -> tuple[dict[str, str], bool]:
+    """Connect and be cut; return the claim to come back with, and whether this was a recovery."""
+    async with open_wire(server.url) as wire:
+        await wire.say(f"40{json.dumps(claim)}")
+        pid = json.loads((await wire.hear() or "").removeprefix("40"))["pid"]
+        _, welcome, offset = json.loads((await wire.hear() or "").removeprefix("42"))
+        return {"pid": pid, "offset": offset, "id": welcome["clientId"]}, welcome["recovered"]
+
+
+@pytest.mark.gen_test(timeout=60 + 10 * KILLS)
+async def test_who_was_sent_away_does_not_come_back_after_a_kill_right_behind_the_answer(
+    server: ServerProcess,
+) -> None:
+    for _ in range(KILLS):
+        sent_away, _ = await connect(server, {})
+        welcome, _ = await connect(server, {})
+        await AsyncHTTPClient().fetch(
+            f"{server.url}/websocket/clients/{sent_away['id']}/disconnect",
+            method="POST",
+            headers={"Content-Type": "application/json"},
+            body="{}",
+        )
+        await server.kill()
+        await server.start()
+        assert [(await connect(server, claim))[1] for claim in (sent_away, welcome)] == [
+            False,
+            True,
+        ]
