@@ -187,6 +187,10 @@ READ = [
     ("clients/c1/status", BEYOND_ROOMS),
     ("users/u1", BEYOND_ROOMS),
     ("rooms/whatsapp%3Ageneral", "The key 'crm' may not address the room 'whatsapp:general'."),
+    (
+        "rooms/whatsapp%3Ageneral/history",
+        "The key 'crm' may not address the room 'whatsapp:general'.",
+    ),
     ("rooms/sales", None),
     ("rooms", None),
     ("status", None),
