@@ -31,7 +31,7 @@ from gtower_realtime.settings import Settings, SettingsError
 from gtower_realtime.store import open_store
 from gtower_realtime.timestamps import SystemClock, milliseconds
 from gtower_realtime.tokens import KeySource, TokenVerifier, VerificationKey
-from handlers import control, openapi, operations, pages, publish, reads, rooms, triggers
+from handlers import api, openapi, operations, pages
 from handlers.base import BaseHandler, HttpContext
 
 logger = structlog.get_logger(__name__)
@@ -203,17 +203,10 @@ class Application:
             max_body_bytes=settings.max_body_bytes,
             checks_host=not settings.api_keys and not settings.insecure,
         )
-        api = (
-            *triggers.routes(),
-            *publish.routes(),
-            *reads.routes(),
-            *rooms.routes(),
-            *control.routes(),
-            *operations.routes(),
-        )
+        endpoints = api.routes()
         routes = (
-            *api,
-            *openapi.routes(api),
+            *endpoints,
+            *openapi.routes(endpoints),
             *pages.routes(_static_directory()),
         )
         return tornado.web.Application(

@@ -18,7 +18,7 @@ from gtower_realtime.events.client import CLIENT_EVENTS
 from gtower_realtime.events.server import SERVER_EVENTS, ServerEvent
 from gtower_realtime.service import RealtimeService
 from gtower_realtime.settings import SettingRow, rows
-from handlers import control, operations, publish, reads, rooms
+from handlers import api
 from handlers.base import ApiHandler, BaseHandler
 from handlers.routes import Route, first_paragraph
 from handlers.triggers import TRIGGERS, Trigger
@@ -35,15 +35,7 @@ def sections() -> dict[str, str]:
         "client-events": client_events(),
         "server-events": server_events(),
         "triggers": triggers(TRIGGERS),
-        "reads": requests(
-            [
-                *publish.routes(),
-                *reads.routes(),
-                *rooms.routes(),
-                *control.routes(),
-                *operations.routes(),
-            ]
-        ),
+        "reads": requests(route for module in api.OTHERS for route in module.routes()),
         "errors": refusals(),
         "settings": settings(rows()),
     }

@@ -53,7 +53,7 @@ FLOORS = (
     # The composition root.
     ("application",),
     # Listening, signals, commands, and the reference that is made of everybody's tables.
-    ("listeners", "server", "reference", "cli", "run"),
+    ("listeners", "server", "reference", "commands", "cli", "run"),
 )
 """From the ground up. A room imports from lower floors, and what stands left of it on its own."""
 
@@ -66,7 +66,7 @@ ONLY_FROM = {"handlers": {"application", "reference"}, "application": {"server"}
 TECHNOLOGIES = {
     "apispec": {"handlers"},
     "asyncpg": {"store"},
-    "click": {"cli"},
+    "click": {"commands", "cli"},
     "cryptography": {"tokens"},
     "engineio": {"engineio", "gateway"},
     "httptools": {"http1"},
