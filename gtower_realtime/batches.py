@@ -1,16 +1,22 @@
 """Many events in one request: one commit for all that are good, one outcome for each. No wires."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import structlog
 
 from gtower_realtime.errors import InternalError, RealtimeError
-from gtower_realtime.idempotency import LookUp, OnceOnly, Publish, Shape
+from gtower_realtime.idempotency import Also, LookUp, OnceOnly, Shape
+from gtower_realtime.ports import Target
+from gtower_realtime.publishing import Delivery, Receipt
 
 logger = structlog.get_logger(__name__)
+
+Begun = asyncio.Future[Receipt] | asyncio.Future[tuple[dict[str, Any], bool]]
+"""The receipt to be of an item; of one with a key, the answer and whether it was given before."""
 
 Outcome = tuple[dict[str, Any], bool] | RealtimeError
 """The answer and whether it was given before, or why nobody has seen the event."""
@@ -18,20 +24,37 @@ Outcome = tuple[dict[str, Any], bool] | RealtimeError
 
 @dataclass(slots=True)
 class BatchItem:
-    """One event of a batch. ``publish`` begins it; ``shape`` makes the answer of its receipt.
+    """One event of a batch, and what makes the answer of its receipt.
 
     With a ``scope``, which ends with the caller's key, and the text of the item, it is sent once
     however often it is asked for; see `OnceOnly`.
     """
 
-    publish: Publish
+    event: str
+    body: Mapping[str, Any]
+    target: Target
+    delivery: Delivery
     shape: Shape
     scope: tuple[str, ...] | None = None
     text: bytes = field(default=b"", repr=False)
 
 
+class Begin(Protocol):
+    """Begins to send an event; see `RealtimeService.begin_send`."""
+
+    def __call__(
+        self,
+        event: str,
+        body: Mapping[str, Any],
+        target: Target,
+        delivery: Delivery,
+        also: Also | None = None,
+    ) -> "asyncio.Future[Receipt]":
+        """Return the receipt to be."""
+
+
 async def send_batch(
-    items: Sequence[BatchItem | RealtimeError], once_only: OnceOnly
+    items: Sequence[BatchItem | RealtimeError], once_only: OnceOnly, begin: Begin
 ) -> list[Outcome]:
     """Send the items in their order and return the outcome of each; refusals stay what they are.
 
@@ -41,8 +64,10 @@ async def send_batch(
     known: Sequence[LookUp | RealtimeError | None] = [None] * len(items)
     if any(map(_has_key, items)):
         known = await asyncio.gather(*(_look_up(item, once_only) for item in items))
-    begun = [_begin(item, found, once_only) for item, found in zip(items, known, strict=True)]
-    return [await _outcome(one) for one in begun]
+    begun = [
+        _begin(item, found, once_only, begin) for item, found in zip(items, known, strict=True)
+    ]
+    return [await _outcome(item, one) for item, one in zip(items, begun, strict=True)]
 
 
 def _has_key(item: BatchItem | RealtimeError) -> bool:
@@ -61,34 +86,33 @@ async def _look_up(
 
 
 def _begin(
-    item: BatchItem | RealtimeError, found: LookUp | RealtimeError | None, once_only: OnceOnly
-) -> Callable[[], Awaitable[tuple[dict[str, Any], bool]]] | RealtimeError:
-    """Begin an item; return what waits for its answer."""
+    item: BatchItem | RealtimeError,
+    found: LookUp | RealtimeError | None,
+    once_only: OnceOnly,
+    begin: Begin,
+) -> Begun | RealtimeError:
+    """Begin an item, unless it is refused."""
     if isinstance(item, RealtimeError):
         return item
     if isinstance(found, RealtimeError):
         return found
     try:
-        if found is not None:
-            answered = once_only.carry_on(found, item.publish, item.shape)
-            return lambda: answered
-        published = item.publish(None)
+        if found is None:
+            return begin(item.event, item.body, item.target, item.delivery)
+        publish = partial(begin, item.event, item.body, item.target, item.delivery)
+        return once_only.carry_on(found, publish, item.shape)
     except RealtimeError as refusal:
         return refusal
 
-    async def answer() -> tuple[dict[str, Any], bool]:
-        return item.shape((await published).as_dict()), False
 
-    return answer
-
-
-async def _outcome(
-    begun: Callable[[], Awaitable[tuple[dict[str, Any], bool]]] | RealtimeError,
-) -> Outcome:
+async def _outcome(item: BatchItem | RealtimeError, begun: Begun | RealtimeError) -> Outcome:
+    if isinstance(item, RealtimeError):
+        return item
     if isinstance(begun, RealtimeError):
         return begun
     try:
-        return await begun()
+        result = await begun
+        return (item.shape(result.as_dict()), False) if isinstance(result, Receipt) else result
     except RealtimeError as refusal:
         return refusal
     except Exception:  # the edge of one item: the others have their own outcomes

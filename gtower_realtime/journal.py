@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -50,13 +50,65 @@ Addresses = Callable[[], Collection[str]]
 """Says whose events to read; asked before each read, since it may have become more."""
 
 
-@dataclass(slots=True)
-class _Entry:
+# Classes of their own instead of functions within functions: thousands wait at once in a burst, and
+# the garbage collector goes through all that each consists of.
+
+
+class _Entry(Protocol):
+    """What is to be recorded at one place of the order, and what takes effect right after it."""
+
     takes_number: bool
     size: int
+    outcome: "asyncio.Future[Any]"
+
+    def changes(self, number: int) -> Sequence[Change]: ...
+
+    def apply(self, number: int) -> Any: ...
+
+
+class _Event:
+    """An event, which takes a number."""
+
+    __slots__ = ("_also", "_apply", "_make", "_stored", "_window", "outcome", "size")
+
+    takes_number = True
+
+    def __init__(
+        self,
+        make: Callable[[int], StoredEvent],
+        apply: Callable[[StoredEvent], Any],
+        also: Callable[[StoredEvent], Sequence[Change]] | None,
+        window: "_Window",
+        size: int,
+        outcome: "asyncio.Future[Any]",
+    ) -> None:
+        self._make = make
+        self._apply = apply
+        self._also = also
+        self._window = window
+        self._stored: StoredEvent
+        self.size = size
+        self.outcome = outcome
+
+    def changes(self, number: int) -> Sequence[Change]:
+        stored = self._stored = self._make(number)
+        appended = EventAppended(stored)
+        return (appended,) if self._also is None else (appended, *self._also(stored))
+
+    def apply(self, _number: int) -> Any:
+        self._window.add(self._stored)
+        return self._apply(self._stored)
+
+
+@dataclass(slots=True)
+class _Between:
+    """What happens between two events."""
+
     changes: Changes
     apply: Callable[[int], Any]
     outcome: "asyncio.Future[Any]"
+    takes_number: bool = False
+    size: int = 0
 
 
 @dataclass(slots=True)
@@ -161,26 +213,15 @@ class Journal:
         recorded together in as few turns of the loop as its size allows. Cancelling the future
         changes nothing of that. It fails with `StoreUnavailable` when the event was not recorded,
         and with `Overloaded` when too much waits already: then nobody has seen it.
-
         """
-        made: list[StoredEvent] = []
-
-        def changes(number: int) -> Sequence[Change]:
-            made.append(make_event(number))
-            return (EventAppended(made[0]), *(also(made[0]) if also else ()))
-
-        def apply_made(_number: int) -> Any:
-            self._window.add(made[0])
-            return apply(made[0])
-
-        return self._put(_Entry(True, size, changes, apply_made, self._future()))
+        return self._put(_Event(make_event, apply, also, self._window, size, self._future()))
 
     def record(self, changes: Changes, apply: Callable[[int], Any]) -> "asyncio.Future[Any]":
         """Record ``changes`` between two events and ``apply`` them; see :meth:`append`.
 
         Both are called with the number of the event before them.
         """
-        return self._put(_Entry(False, 0, changes, apply, self._future()))
+        return self._put(_Between(changes, apply, self._future()))
 
     def _future(self) -> "asyncio.Future[Any]":
         if self._loop is None:

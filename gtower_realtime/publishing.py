@@ -119,36 +119,29 @@ class Publisher:
             volatile = delivery.is_volatile
             delivered = self._deliver_at_once(event_id, event, body, target, volatile, wait)
             return delivered if wait is None else _with_acknowledgements(delivered, wait)
-        published_at = milliseconds(self._clock.now())
-        expires_at = None
-        if delivery.ttl_seconds is not None:
-            expires_at = published_at + round(delivery.ttl_seconds * 1000)
-
-        def make(number: int) -> StoredEvent:
-            return StoredEvent(
-                number=number,
-                id=event_id,
-                event=event,
-                payload=body,
-                addresses=addresses(target),
-                excluded=tuple(target.excluded),
-                published_at=published_at,
-                expires_at=expires_at,
-            )
-
-        def deliver(stored: StoredEvent) -> Receipt:
-            offset = self._journal.offset(stored.number)
-            receipt = self._deliver(event_id, event, body, target, offset=offset, wait=wait)
-            if then is not None:
-                then(receipt)
-            return receipt
-
-        published = self._journal.append(make, deliver, also, size=len(body))
+        publication = _Publication(
+            self,
+            event_id,
+            event,
+            body,
+            target,
+            milliseconds(self._clock.now()),
+            delivery.ttl_seconds,
+            wait,
+            then,
+        )
+        published = self._journal.append(
+            publication.stored_as, publication.deliver, also, size=len(body)
+        )
         return published if wait is None else _with_acknowledgements(published, wait)
 
     def announce(self, event: str, payload: Mapping[str, Any], target: Target) -> None:
         """Deliver an event that a slow client may miss; it is not stored."""
         self._transport.deliver(event, strict_json.dumps(payload), target, droppable=True)
+
+    def offset(self, number: int) -> Offset:
+        """Return the offset of a number of the log."""
+        return self._journal.offset(number)
 
     def _deliver_at_once(
         self,
@@ -160,11 +153,11 @@ class Publisher:
         wait: AckWait | None,
     ) -> "asyncio.Future[Receipt]":
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        receipt = self._deliver(event_id, event, body, target, droppable=is_volatile, wait=wait)
+        receipt = self.deliver(event_id, event, body, target, droppable=is_volatile, wait=wait)
         future.set_result(receipt)
         return future
 
-    def _deliver(
+    def deliver(
         self,
         event_id: str,
         event: str,
@@ -175,6 +168,7 @@ class Publisher:
         droppable: bool = False,
         wait: AckWait | None = None,
     ) -> Receipt:
+        """Hand an event over to everybody it is for, count it, and return the receipt."""
         if wait is None:
             recipients = self._transport.deliver(
                 event, body, target, offset=offset, droppable=droppable
@@ -201,6 +195,72 @@ class Publisher:
         if session is not None and number:
             session.acknowledge(number)
         wait.acknowledge(client_id)
+
+
+class _Publication:
+    """A stored event on its way: what is recorded of it, and how it is delivered after that."""
+
+    __slots__ = (
+        "_body",
+        "_event",
+        "_event_id",
+        "_published_at",
+        "_publisher",
+        "_target",
+        "_then",
+        "_ttl_seconds",
+        "_wait",
+    )
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        event_id: str,
+        event: str,
+        body: str,
+        target: Target,
+        published_at: int,
+        ttl_seconds: float | None,
+        wait: AckWait | None,
+        then: Callable[[Receipt], None] | None,
+    ) -> None:
+        self._publisher = publisher
+        self._event_id = event_id
+        self._event = event
+        self._body = body
+        self._target = target
+        self._published_at = published_at
+        self._ttl_seconds = ttl_seconds
+        self._wait = wait
+        self._then = then
+
+    def stored_as(self, number: int) -> StoredEvent:
+        """Return what the log keeps of it under its number."""
+        ttl = self._ttl_seconds
+        return StoredEvent(
+            number=number,
+            id=self._event_id,
+            event=self._event,
+            payload=self._body,
+            addresses=addresses(self._target),
+            excluded=tuple(self._target.excluded),
+            published_at=self._published_at,
+            expires_at=None if ttl is None else self._published_at + round(ttl * 1000),
+        )
+
+    def deliver(self, stored: StoredEvent) -> Receipt:
+        """Deliver it, now that it is recorded."""
+        receipt = self._publisher.deliver(
+            self._event_id,
+            self._event,
+            self._body,
+            self._target,
+            offset=self._publisher.offset(stored.number),
+            wait=self._wait,
+        )
+        if self._then is not None:
+            self._then(receipt)
+        return receipt
 
 
 def _with_acknowledgements(

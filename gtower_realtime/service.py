@@ -485,7 +485,7 @@ class RealtimeService:
 
     async def send_batch(self, items: Sequence[BatchItem | RealtimeError]) -> list[Outcome]:
         """Send many events, recorded together; see `batches.send_batch`."""
-        return await send_batch(items, self._once_only)
+        return await send_batch(items, self._once_only, self.begin_send)
 
     def unknown_clients(self, client_ids: Iterable[str]) -> list[str]:
         """Return those that are neither connected nor able to come back."""

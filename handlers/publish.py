@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from gtower_realtime import strict_json
@@ -13,7 +12,7 @@ from gtower_realtime.ports import Target
 from gtower_realtime.publishing import Delivery
 from gtower_realtime.schemas import WHOLE, BatchSchema, PublishSchema, load
 from handlers.routes import Route
-from handlers.sending import Sending, SendingHandler, shaped
+from handlers.sending import Sending, SendingHandler
 
 _PUBLISH = PublishSchema()
 _BATCH = BatchSchema()
@@ -99,18 +98,16 @@ class BatchHandler(PublishingHandler):
             sending = self.read_publish(body)
         except RealtimeError as refusal:
             return refusal
-        publish = partial(
-            self.context.service.begin_send,
+        key = sending.delivery.event_id or key
+        return BatchItem(
             sending.event,
             sending.body,
             sending.target,
             sending.delivery,
+            sending.answer,
+            None if key is None else self.scope_of(key),
+            b"" if key is None else strict_json.dumps(body).encode(),
         )
-        shape = partial(shaped, sending)
-        key = sending.delivery.event_id or key
-        if key is None:
-            return BatchItem(publish, shape)
-        return BatchItem(publish, shape, self.scope_of(key), strict_json.dumps(body).encode())
 
 
 def _target(wanted: Mapping[str, Any]) -> Target:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from gtower_realtime.ack_waits import MAX_WAIT_SECONDS
@@ -26,6 +25,10 @@ class Sending:
     delivery: Delivery = AS_USUAL
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    def answer(self, receipt: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to the request when its event has this receipt."""
+        return {"success": True, "message": self.message, **receipt, **self.details}
+
 
 class SendingHandler(ApiHandler):
     """A handler of requests that send an event."""
@@ -42,17 +45,16 @@ class SendingHandler(ApiHandler):
 
         if self.request.query:
             sending.delivery = self._waiting(sending.delivery)
-        shape = partial(shaped, sending)
         service = self.context.service
         event, body, target = sending.event, sending.body, sending.target
         key = self.request.headers.get("Idempotency-Key", sending.delivery.event_id)
         if key is None:
             receipt = await service.send(event, body, target, sending.delivery)
-            self.reply(201, shape(receipt.as_dict()))
+            self.reply(201, sending.answer(receipt.as_dict()))
             return
         scope = self.scope_of(key)
         answer, is_replayed = await service.send_once(
-            scope, self.body(), shape, event, body, target, sending.delivery
+            scope, self.body(), sending.answer, event, body, target, sending.delivery
         )
         if is_replayed:
             self.set_header("Idempotency-Replayed", "true")
@@ -85,8 +87,3 @@ class SendingHandler(ApiHandler):
         """Return within what an idempotency key means one request: the caller, the path."""
         caller = "" if self.api_key is None else self.api_key.name
         return (caller, "POST", self.request.path.rstrip("/"), key)
-
-
-def shaped(sending: Sending, receipt: dict[str, Any]) -> dict[str, Any]:
-    """Return the answer to a request whose event has this receipt."""
-    return {"success": True, "message": sending.message, **receipt, **sending.details}
