@@ -4,7 +4,7 @@ The camelCase names of the wire and the snake_case names of the code meet here a
 Lengths are checked before anything looks into a string. Knows no transport.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, ClassVar, cast
 
@@ -216,7 +216,51 @@ class ClosedSchema(QuickSchema):
         return {key: value for key, value in body.items() if value is not None}
 
 
-class NotificationSchema(ClosedSchema):
+class MessageSchema(ClosedSchema):
+    """A body made of texts, choices and metadata, of which a glance tells nearly always enough."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._required = frozenset(name for name, one in self.fields.items() if one.required)
+        glances = {name: _glance(one) for name, one in self.fields.items()}
+        self._glances = {name: glance for name, glance in glances.items() if glance is not None}
+
+    def plain(self, value: Any) -> dict[str, Any] | None:
+        """Return a body of usual values without null; see `QuickSchema.plain`."""
+        if not isinstance(value, dict) or not self._required <= value.keys():
+            return None
+        for name, item in value.items():
+            glance = self._glances.get(name)
+            if glance is None or not glance(item):
+                return None
+        return dict(value)
+
+
+def _glance(field: fields.Field[Any]) -> Callable[[Any], bool] | None:
+    """Return what says of a usual value that it fits ``field`` as it is; None if nothing does."""
+    choices = [one.choices for one in field.validators if isinstance(one, validate.OneOf)]
+    if choices:
+        return lambda value: isinstance(value, str) and value in choices[0]
+    return _GLANCES.get(type(field))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and "\x00" not in value
+
+
+def _is_metadata(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        len(key) <= _MAX_KEY_LENGTH and "\x00" not in key for key in value
+    )
+
+
+_GLANCES: dict[type[fields.Field[Any]], Callable[[Any], bool]] = {
+    Text: _is_text,
+    Metadata: _is_metadata,
+}
+
+
+class NotificationSchema(MessageSchema):
     """The body of `notification`."""
 
     type = fields.String(
@@ -227,7 +271,7 @@ class NotificationSchema(ClosedSchema):
     metadata = Metadata()
 
 
-class ChatMessageSchema(ClosedSchema):
+class ChatMessageSchema(MessageSchema):
     """The body of `chatMessage`; ``timestamp`` is now when it is absent."""
 
     id = Text(required=True)
@@ -238,7 +282,7 @@ class ChatMessageSchema(ClosedSchema):
     roomId = Text(allow_none=True)  # noqa: N815
 
 
-class WhatsAppStatusSchema(ClosedSchema):
+class WhatsAppStatusSchema(MessageSchema):
     """The body of `whatsappStatusUpdate`."""
 
     status = Text(required=True)

@@ -14,6 +14,7 @@ from gtower_realtime.schemas import (
     CustomerArgument,
     JoinArgument,
     MessageArgument,
+    MessageSchema,
     NotificationSchema,
     RoomArgument,
     RoomMessageArgument,
@@ -295,3 +296,44 @@ def test_a_glance_at_an_argument_sees_what_the_schema_reads(
     schema = kind()
     plain = schema.plain(argument)
     assert plain is None or plain == schema.load(argument)
+
+
+@given(
+    st.sampled_from([NOTIFICATION, CHAT, STATUS]).flatmap(
+        lambda schema: st.tuples(
+            st.just(schema),
+            st.fixed_dictionaries(
+                {
+                    name: st.sampled_from(["info", "text", "", "a\x00", None, 5, ["info"], {}])
+                    for name, field in schema.fields.items()
+                    if field.required
+                },
+                optional={
+                    "metadata": st.sampled_from([None, {}, {"a": 1}, {"k" * 129: 1}, {"\x00": 1}]),
+                    "timestamp": st.sampled_from(["2026-11-23T12:28:18Z", "never"]),
+                    "roomId": st.sampled_from(["r1", None, "\x00"]),
+                    "extra": st.just("x"),
+                },
+            ),
+        )
+    )
+)
+def test_a_glance_at_a_body_sees_what_the_schema_reads(case: tuple[MessageSchema, Any]) -> None:
+    schema, body = case
+    plain = schema.plain(body)
+    assert plain is None or plain == schema.load(body)
+
+
+@pytest.mark.parametrize(
+    ("schema", "body"),
+    [
+        (
+            NOTIFICATION,
+            {"type": "info", "title": "t", "message": "m", "metadata": {"orderId": 42}},
+        ),
+        (CHAT, {"id": "m1", "senderId": "u1", "senderName": "Ana", "content": "x", "roomId": "r"}),
+        (STATUS, {"status": "connected"}),
+    ],
+)
+def test_a_glance_is_enough_for_a_usual_body(schema: MessageSchema, body: dict[str, Any]) -> None:
+    assert schema.plain(body) == body
