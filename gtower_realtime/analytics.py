@@ -198,7 +198,7 @@ class Analytics:
         for counter in metrics.refusals:
             refusals.update(values(counter))
         return _Totals(
-            events=Counter(values(metrics.events_published.counter)),
+            events=Counter(values(metrics.events_published.metric)),
             recipients=values(metrics.deliveries)[""],
             bytes=values(metrics.payload_bytes)[""],
             refusals=refusals,

@@ -21,6 +21,7 @@ from gtower_realtime.identity import ApiKeys, ApiRates
 from gtower_realtime.journal import Journal
 from gtower_realtime.key_sets import KeySet
 from gtower_realtime.limits import ConnectionLimits
+from gtower_realtime.loop_lag import watch_loop_lag
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.origins import OriginPolicy
 from gtower_realtime.ports import Clock, Store
@@ -75,6 +76,7 @@ class Application:
             store or open_store(settings),
             recent_events=_RECENT_EVENTS,
             recent_bytes=_RECENT_BYTES,
+            committed=self.metrics.store_commit_seconds.observe,
         )
         self.sessions = Sessions()
         self.service = RealtimeService(
@@ -118,7 +120,10 @@ class Application:
             StoreUnusable: the event store is not for this process.
         """
         self.service.restore(await self.journal.open())
+        loop = asyncio.get_running_loop()
+        self.metrics.tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
         self._housekeeping = [
+            asyncio.create_task(watch_loop_lag(self.metrics.loop_lag_seconds.observe)),
             asyncio.create_task(self._every(_EXPIRE_SECONDS, self._expire)),
             asyncio.create_task(self._every(_TRIM_SECONDS, self._trim)),
         ]
@@ -218,11 +223,17 @@ class Application:
             default_handler_class=operations.NotFoundHandler,
             default_handler_args={"context": context, "route": "(none)"},
             log_function=self._count_request,
+            traffic=self.metrics.http_traffic,
         )
 
     def _count_request(self, handler: RequestHandler) -> None:
-        route = handler.route if isinstance(handler, BaseHandler) else _SOCKET_IO_PATH
-        self.metrics.http_requests.labels(route, str(handler.get_status())).inc()
+        status = str(handler.get_status())
+        if not isinstance(handler, BaseHandler):
+            # A poll waits on purpose, so that its time says nothing.
+            self.metrics.http_requests.labels(_SOCKET_IO_PATH, status).inc()
+            return
+        self.metrics.http_requests.labels(handler.route, status).inc()
+        self.metrics.http_seconds.labels(handler.route).observe(handler.request.request_time())
 
 
 def token_verifier(settings: Settings, clock: Clock) -> TokenVerifier | None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from gtower_realtime.ack_waits import AckWaits
 from gtower_realtime.authentication import Authentication
@@ -31,6 +31,9 @@ from gtower_realtime.timestamps import format_timestamp, milliseconds
 from gtower_realtime.tokens import Identity
 
 WELCOME = "Successfully connected to WebSocket server"
+
+RECOVERED = "recovered"
+"""How the metrics call a return that has succeeded; others have the reason why not."""
 
 Welcome = Callable[[str, str | None], bool]
 """Given the client's id and its secret, answers CONNECT; False when the connection has gone."""
@@ -83,6 +86,8 @@ class Connections:
         self._clock = clock
         self._metrics = metrics
         self._recovery = Recovery(journal, sessions, clock, recovery_seconds)
+        for outcome in (RECOVERED, *get_args(Reason)):
+            metrics.recoveries.labels(outcome)
         self._recovery_seconds = recovery_seconds
         self._announces_clients = announces_clients
 
@@ -116,6 +121,7 @@ class Connections:
             reason = await self._resume(client, arrival, arrival.claim)
             if reason is None:
                 return
+            self._metrics.recoveries.labels(reason).inc()
             self._give_up(client, arrival, arrival.claim)
         if not arrival.is_recoverable:
             self._begin(client, arrival, None, reason)
@@ -192,6 +198,7 @@ class Connections:
         self._drop_old_connection(session)
         if not arrival.welcome(session.client_id, session.pid):
             return
+        self._metrics.recoveries.labels(RECOVERED).inc()
         self._sessions.mark_back(session)
         self._record_unawaited(SessionResumed(session.client_id))
         permissions = self._authentication.permissions_for(arrival.identity)

@@ -1,6 +1,7 @@
 """Who is connected, and where: what the reads of the HTTP API answer. No wires."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gtower_realtime.clients import Client, ClientRegistry
@@ -11,6 +12,16 @@ from gtower_realtime.timestamps import format_timestamp
 
 ROOMS_OF_A_PAGE = 100
 MAX_ROOMS_OF_A_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """How many there are; rooms of the server's own, one for each user, do not count."""
+
+    clients: int
+    users: int
+    rooms: int
+    room_members: int
 
 
 class Directory:
@@ -68,6 +79,18 @@ class Directory:
             ],
             "next": page[-1] if len(names) > limit else None,
         }
+
+    def population(self) -> Population:
+        """Count everybody; takes a time that grows with how many there are."""
+        user_ids = [client.user_id for client in self._clients if client.user_id is not None]
+        # Each client with a user is in that user's room, and in no other one of those.
+        memberships = sum(len(self._transport.rooms_of(client.id)) for client in self._clients)
+        return Population(
+            clients=len(self._clients),
+            users=len(set(user_ids)),
+            rooms=sum(not is_user_room(room) for room in self._transport.rooms()),
+            room_members=memberships - len(user_ids),
+        )
 
     def room(self, room: str) -> dict[str, Any]:
         """Return ``{"room", "clients", "users"}``: how many are in a room; 0 if it has nobody."""

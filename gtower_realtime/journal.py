@@ -128,15 +128,28 @@ class Past:
         return sum(event.size for event in self.events)
 
 
+def _unmeasured(_seconds: float) -> None:
+    pass
+
+
 class Journal:
     """Records changes in one order and makes each take effect right after it was recorded.
 
     ``recent_events`` and ``recent_bytes`` bound the newest events that are also held in memory, for
-    replays that must not wait.
+    replays that must not wait. ``committed`` is called with the seconds that each transaction took,
+    also of one that failed.
     """
 
-    def __init__(self, store: Store, *, recent_events: int, recent_bytes: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        recent_events: int,
+        recent_bytes: int,
+        committed: Callable[[float], None] = _unmeasured,
+    ) -> None:
         self._store = store
+        self._committed = committed
         self._recent_events = recent_events
         self._recent_bytes = recent_bytes
         self._window = _Window(recent_events, recent_bytes)
@@ -189,6 +202,11 @@ class Journal:
     def is_failing(self) -> bool:
         """Whether the last attempt to record something failed."""
         return self._is_failing
+
+    @property
+    def queue_length(self) -> int:
+        """How many changes wait for the next transaction."""
+        return len(self._waiting)
 
     def offset(self, number: int) -> Offset:
         """Return the offset of a number of this log."""
@@ -322,6 +340,7 @@ class Journal:
         """Return None when all was recorded, else why nothing was."""
         if not changes and not self._is_failing:
             return None
+        began = self._now()
         try:
             await self._store.commit(changes)
         except StoreUnavailable as problem:
@@ -329,6 +348,8 @@ class Journal:
         except Exception:  # the edge: a fault of a store must not end the journal
             logger.exception("store_commit_failed")
             return "The event store has failed."
+        finally:
+            self._committed(self._now() - began)
         return None
 
     # Reading what was recorded

@@ -107,6 +107,7 @@ class Publisher:
         Raises:
             ValueError: the payload cannot be said in JSON.
         """
+        began = self._clock.monotonic()
         body = strict_json.dumps(payload)
         event_id = delivery.event_id or self._ids.new()
         wait = None
@@ -117,7 +118,7 @@ class Publisher:
                 delivery.caller_gone.add_done_callback(lambda _: end())
         if delivery.is_volatile or not server_event(event).stored:
             volatile = delivery.is_volatile
-            delivered = self._deliver_at_once(event_id, event, body, target, volatile, wait)
+            delivered = self._deliver_at_once(event_id, event, body, target, volatile, wait, began)
             return delivered if wait is None else _with_acknowledgements(delivered, wait)
         publication = _Publication(
             self,
@@ -129,6 +130,7 @@ class Publisher:
             delivery.ttl_seconds,
             wait,
             then,
+            began,
         )
         published = self._journal.append(
             publication.stored_as, publication.deliver, also, size=len(body)
@@ -151,9 +153,12 @@ class Publisher:
         target: Target,
         is_volatile: bool,
         wait: AckWait | None,
+        began: float,
     ) -> "asyncio.Future[Receipt]":
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        receipt = self.deliver(event_id, event, body, target, droppable=is_volatile, wait=wait)
+        receipt = self.deliver(
+            event_id, event, body, target, droppable=is_volatile, wait=wait, began=began
+        )
         future.set_result(receipt)
         return future
 
@@ -167,8 +172,12 @@ class Publisher:
         offset: Offset | None = None,
         droppable: bool = False,
         wait: AckWait | None = None,
+        began: float,
     ) -> Receipt:
-        """Hand an event over to everybody it is for, count it, and return the receipt."""
+        """Hand an event over to everybody it is for, count it, and return the receipt.
+
+        ``began`` is the monotonic time at which it was taken up.
+        """
         if wait is None:
             recipients = self._transport.deliver(
                 event, body, target, offset=offset, droppable=droppable
@@ -188,6 +197,7 @@ class Publisher:
         self._metrics.deliveries.inc(recipients)
         size = len(body) if body.isascii() else len(body.encode())
         self._metrics.payload_bytes.inc(recipients * size)
+        self._metrics.publish_seconds.observe(self._clock.monotonic() - began)
         return Receipt(id=event_id, recipients=recipients, pending=pending, offset=offset)
 
     def _acknowledge(self, wait: AckWait, number: int, client_id: str) -> None:
@@ -201,6 +211,7 @@ class _Publication:
     """A stored event on its way: what is recorded of it, and how it is delivered after that."""
 
     __slots__ = (
+        "_began",
         "_body",
         "_event",
         "_event_id",
@@ -223,6 +234,7 @@ class _Publication:
         ttl_seconds: float | None,
         wait: AckWait | None,
         then: Callable[[Receipt], None] | None,
+        began: float,
     ) -> None:
         self._publisher = publisher
         self._event_id = event_id
@@ -233,6 +245,7 @@ class _Publication:
         self._ttl_seconds = ttl_seconds
         self._wait = wait
         self._then = then
+        self._began = began
 
     def stored_as(self, number: int) -> StoredEvent:
         """Return what the log keeps of it under its number."""
@@ -257,6 +270,7 @@ class _Publication:
             self._target,
             offset=self._publisher.offset(stored.number),
             wait=self._wait,
+            began=self._began,
         )
         if self._then is not None:
             self._then(receipt)

@@ -16,6 +16,7 @@ from gtower_realtime.application import Application, token_verifier
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
 from gtower_realtime.http1.server import HttpServer
 from gtower_realtime.listeners import BACKLOG, ListenError, listen_tcp, listen_unix
+from gtower_realtime.metrics import Traffic
 from gtower_realtime.settings import Settings, SettingsError
 from gtower_realtime.timestamps import SystemClock
 
@@ -76,7 +77,8 @@ def check(settings: Settings) -> None:
 def http_server(application: web.Application) -> HttpServer:
     """Return a server for ``application`` that slow and greedy clients cannot hold up.
 
-    Each route bounds its bodies itself, and answers 413.
+    Each route bounds its bodies itself, and answers 413. What comes and goes is counted in
+    ``traffic`` of the application's settings, if that is there.
     """
     return HttpServer(
         application,
@@ -84,6 +86,7 @@ def http_server(application: web.Application) -> HttpServer:
         idle_seconds=_IDLE_SECONDS,
         body_seconds=_BODY_SECONDS,
         backlog=BACKLOG,
+        traffic=application.settings.get("traffic") or Traffic(),
     )
 
 

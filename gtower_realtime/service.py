@@ -130,8 +130,19 @@ class RealtimeService:
         self.analytics = Analytics(journal=journal, clients=clients, clock=clock, metrics=metrics)
         """What happened minute by minute."""
         self._is_draining = False
-        metrics.clients.set_function(lambda: len(clients))
+        self._metrics = metrics
         metrics.store_failing.set_function(lambda: journal.is_failing)
+        metrics.store_queue.set_function(lambda: journal.queue_length)
+        metrics.when_asked(self._look_at_population)
+
+    def _look_at_population(self) -> None:
+        metrics, population = self._metrics, self.directory.population()
+        metrics.clients.set(population.clients)
+        metrics.users.set(population.users)
+        metrics.rooms.set(population.rooms)
+        metrics.room_members.set(population.room_members)
+        metrics.sessions.set(len(self._sessions))
+        metrics.sessions_away.set(self._sessions.away)
 
     # Life
 

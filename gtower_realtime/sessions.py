@@ -160,6 +160,11 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._by_client)
 
+    @property
+    def away(self) -> int:
+        """How many of them have a client that is away."""
+        return len(self._away)
+
     def __iter__(self) -> Iterator[Session]:
         return iter(self._by_client.values())
 

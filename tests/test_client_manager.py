@@ -9,6 +9,7 @@ import pytest
 from gtower_realtime.engineio.group import Group
 from gtower_realtime.gateway.client_manager import MAX_WAITING_ACKNOWLEDGEMENTS, ClientManager
 from gtower_realtime.gateway.packets import StrictPacket
+from gtower_realtime.metrics import Traffic
 
 pytestmark = pytest.mark.gen_test
 
@@ -40,7 +41,7 @@ class World:
         eio = SimpleNamespace(
             sessions=self.sessions,
             generate_id=lambda: f"c{next(numbers)}",
-            new_group=lambda: Group(lambda _group: None),
+            new_group=lambda: Group(lambda _group: None, Traffic()),
         )
         self.manager.set_server(SimpleNamespace(eio=eio, packet_class=StrictPacket))
 

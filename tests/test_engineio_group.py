@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gtower_realtime.engineio.group import Group
 from gtower_realtime.engineio.protocol import EncodedPacket
 from gtower_realtime.engineio.session import RequestInfo, Session, SessionLimits
+from gtower_realtime.metrics import Traffic
 
 BUDGET = 1000
 
@@ -20,7 +21,8 @@ class Wire:
 
     name = "websocket"
 
-    def __init__(self) -> None:
+    def __init__(self, traffic: Traffic) -> None:
+        self.traffic = traffic
         self.unsent = b""
         self.sent = b""
         self.writes = 0
@@ -47,6 +49,7 @@ class Wire:
             return
         if session.has_output:
             content = b"".join(packet.frame for packet in session.take(1 << 30))
+            self.traffic.sent += len(content)
             if self.is_blocked:
                 self.write_rest(content, 0)
                 return
@@ -72,6 +75,7 @@ class Turn:
     """What an Engine.IO server does at the end of a turn, for a few sessions."""
 
     def __init__(self) -> None:
+        self.traffic = Traffic()
         self.waiting: list[Session] = []
         self.groups: list[Group] = []
 
@@ -100,14 +104,14 @@ class World:
 
     def __init__(self, sessions: int) -> None:
         self.turn = Turn()
-        self.group = Group(self.turn.group_waits)
+        self.group = Group(self.turn.group_waits, self.turn.traffic)
         self.wires = [self._wire(str(number)) for number in range(sessions)]
         self.due: list[list[bytes]] = [[] for _ in self.wires]
         self.members: set[int] = set()
         self._texts: Iterator[int] = count()
 
     def _wire(self, sid: str) -> Wire:
-        wire = Wire()
+        wire = Wire(self.turn.traffic)
         limits = SessionLimits(max_client_buffer_bytes=BUDGET)
         wire.session = Session(sid, RequestInfo("a"), wire, limits, self.turn, lambda: 0.0)
         wire.session.release_output(wire.write)
@@ -197,7 +201,7 @@ def test_a_session_that_does_not_read_is_closed_and_not_counted() -> None:
 
 def test_a_guest_of_a_second_group_gets_its_packets_too() -> None:
     world = World(1)
-    other = Group(world.turn.group_waits)
+    other = Group(world.turn.group_waits, world.turn.traffic)
     world.group.add(world.wires[0].session)
     other.add(world.wires[0].session)
     packets = [world.packet() for _ in range(3)]
@@ -230,3 +234,5 @@ def test_each_session_gets_all_that_is_for_it_in_order(steps: list[tuple[str, An
     world.turn.end()
     for number in range(_SESSIONS):
         assert world.received(number) == b"".join(world.due[number])
+    # All of it was counted, a group's without looking at the sessions one by one.
+    assert world.turn.traffic.sent == sum(len(wire.sent) for wire in world.wires)

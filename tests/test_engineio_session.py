@@ -16,6 +16,7 @@ from gtower_realtime.engineio.session import (
     SessionLimits,
     State,
 )
+from gtower_realtime.metrics import Traffic
 
 LIMITS = SessionLimits(
     ping_interval=25,
@@ -56,6 +57,7 @@ class FakeEvents:
     """A server that keeps what it is told."""
 
     def __init__(self) -> None:
+        self.traffic = Traffic()
         self.told: list[str] = []
         self.dropped_packets: list[EncodedPacket] = []
         self.mark = 0

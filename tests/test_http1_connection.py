@@ -10,6 +10,7 @@ from tornado.ioloop import IOLoop
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from gtower_realtime.http1.server import HttpServer
+from gtower_realtime.metrics import Traffic
 from tests.wire import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.gen_test
@@ -106,6 +107,7 @@ def server(io_loop: IOLoop) -> Iterator[HttpServer]:
         idle_seconds=PATIENCE_SECONDS,
         body_seconds=PATIENCE_SECONDS,
         backlog=8,
+        traffic=Traffic(),
     )
     yield server
     server.stop()

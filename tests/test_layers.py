@@ -23,6 +23,7 @@ FLOORS = (
         "origins",
         "limits",
         "logs",
+        "loop_lag",
         "setting_values",
         "settings",
         "schemas",

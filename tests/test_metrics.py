@@ -36,7 +36,36 @@ def test_two_servers_in_a_process_count_apart() -> None:
 
 
 def test_nobody_is_named_by_a_label() -> None:
-    labels = {
-        label for metric in vars(Metrics()).values() for label in getattr(metric, "_labelnames", ())
-    }
-    assert labels <= {"event", "code", "rate", "route", "status", "transport", "reason"}
+    labels = {label for row in Metrics().rows() for label in row.labels}
+    closed = {"event", "code", "rate", "route", "status", "transport", "reason", "outcome"}
+    assert labels == closed | {"protocol", "version", "python"}
+
+
+def test_the_rows_are_what_the_exposition_has() -> None:
+    metrics = Metrics()
+    exposed = re.findall(r"^# TYPE (\w+) (\w+)$", metrics.exposition().decode(), re.M)
+    assert [(row.name, row.kind) for row in metrics.rows()] == exposed
+
+
+def test_what_is_known_by_looking_is_looked_at_first() -> None:
+    metrics = Metrics()
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(len(looks))
+        metrics.rooms.set(len(looks))
+
+    metrics.when_asked(look)
+    assert b"\ngtower_rooms 1.0\n" in metrics.exposition()
+    assert b"\ngtower_rooms 2.0\n" in metrics.exposition()
+
+
+def test_traffic_is_shown_by_protocol() -> None:
+    metrics = Metrics()
+    metrics.http_traffic.received += 3
+    metrics.websocket_traffic.sent += 5
+    value = metrics.registry.get_sample_value
+    assert value("gtower_received_bytes_total", {"protocol": "http"}) == 3
+    assert value("gtower_received_bytes_total", {"protocol": "websocket"}) == 0
+    assert value("gtower_sent_bytes_total", {"protocol": "http"}) == 0
+    assert value("gtower_sent_bytes_total", {"protocol": "websocket"}) == 5

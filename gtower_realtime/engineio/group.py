@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from gtower_realtime.engineio.protocol import EncodedPacket
 from gtower_realtime.engineio.session import SLICE_BYTES, Session
+from gtower_realtime.metrics import Traffic
 
 # The place of a session that shares nothing: after all that there will ever be.
 _NOWHERE = sys.maxsize
@@ -33,7 +34,8 @@ class Group:
 
     A session whose output flows shares the packets of the group, from its own place in them on. One
     that cannot be written to, and a guest, gets each packet as if it were sent to it alone.
-    ``packets_wait`` is called when there is something for :meth:`flush`.
+    ``packets_wait`` is called when there is something for :meth:`flush`; what was written is added
+    to ``traffic``.
     """
 
     __slots__ = (
@@ -43,16 +45,18 @@ class Group:
         "_packets_wait",
         "_pass",
         "_singles",
+        "_traffic",
         "end",
         "sharers",
     )
 
-    def __init__(self, packets_wait: Callable[["Group"], None]) -> None:
+    def __init__(self, packets_wait: Callable[["Group"], None], traffic: Traffic) -> None:
         self.sharers: dict[Session, None] = {}
         self.end = 0
         """The place after the last packet; places are never used twice."""
         self._singles: dict[Session, None] = {}
         self._packets_wait = packets_wait
+        self._traffic = traffic
         self._packets: list[EncodedPacket] = []
         self._base = 0
         self._bytes = 0
@@ -135,11 +139,14 @@ class Group:
             current = self._pass = _Pass(iter(list(self.sharers)), blob, self.end)
         start, end, blob = self._base, current.end, current.blob
         size = len(blob)
+        before, passed_over = length_hint(current.sessions), 0
         for session in islice(current.sessions, _SLICE_SESSIONS):
             write = session.write
             if write is None or session.group is not self:
+                passed_over += 1
                 continue
             if session.place != start or session.queue:
+                passed_over += 1
                 session.catch_up()
                 continue
             session.place = end
@@ -149,7 +156,9 @@ class Group:
                 sent = 0  # the transport finds out why
             if sent != size:
                 session.output.write_rest(blob, sent)
-        if length_hint(current.sessions):
+        left = length_hint(current.sessions)
+        self._traffic.sent += size * (before - left - passed_over)
+        if left:
             return False
         # What came meanwhile is for the next pass.
         self._pass = None

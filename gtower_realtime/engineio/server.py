@@ -37,6 +37,7 @@ from gtower_realtime.engineio.polling import PollingHandler
 from gtower_realtime.engineio.protocol import EncodedPacket, ProtocolError
 from gtower_realtime.engineio.session import (
     NO_PONG,
+    SLOW_CONSUMER,
     Output,
     RequestInfo,
     Session,
@@ -65,6 +66,8 @@ _BUFFER_BYTES = 65_536
 _HANDLER_SECONDS = 10.0
 
 _KEPT_USER_AGENT_CHARACTERS = 512
+
+TRANSPORTS = ("polling", "websocket")
 
 _DISCONNECT_REASONS = {
     PROTOCOL_ERROR: "transport error",
@@ -124,6 +127,8 @@ class EngineIOServer:
         self.origins = config.origins
         self._config = config
         self._metrics = config.metrics
+        self.traffic = config.metrics.websocket_traffic
+        """What WebSockets have read and written."""
         self._handlers: dict[str, Handler] = {}
         self._deadlines = DeadlineQueue(config.clock, config.metrics.loop_stall_seconds.inc)
         self.buffer = memoryview(bytearray(_BUFFER_BYTES))
@@ -136,9 +141,11 @@ class EngineIOServer:
         self._is_turn_end_due = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._settled: asyncio.Event | None = None
-        for transport in ("polling", "websocket"):
-            count = partial(self._count_sessions, transport)
-            config.metrics.connections.labels(transport).set_function(count)
+        # From the start, so that a rise from nothing is seen as one.
+        for transport in TRANSPORTS:
+            config.metrics.connections_accepted.labels(transport)
+        config.metrics.disconnects.labels(str(SLOW_CONSUMER))
+        config.metrics.when_asked(self._look_at_sessions)
 
     def routes(self, path: str) -> list[Rule]:
         """Return the Tornado routes that serve ``path``, with and without a trailing slash."""
@@ -151,7 +158,7 @@ class EngineIOServer:
 
     def new_group(self) -> Group:
         """Return a group of sessions that will get the same packets."""
-        return Group(self._group_waits)
+        return Group(self._group_waits, self.traffic)
 
     # Handshakes
 
@@ -194,6 +201,7 @@ class EngineIOServer:
             admission.sid, admission.request, output, limits, self, self._deadlines.now
         )
         self.sessions[session.sid] = session
+        self._metrics.connections_accepted.labels(output.name).inc()
         handshake = {
             "sid": session.sid,
             "upgrades": ["websocket"] if output.name == "polling" else [],
@@ -224,8 +232,23 @@ class EngineIOServer:
             session.on_deadline(now)
             session.output.send_waiting(session)
 
-    def _count_sessions(self, transport: str) -> int:
-        return sum(session.transport_name == transport for session in self.sessions.values())
+    def _look_at_sessions(self) -> None:
+        by_transport = dict.fromkeys(TRANSPORTS, 0)
+        total = most = slow = 0
+        for session in self.sessions.values():
+            by_transport[session.transport_name] += 1
+            if session.flows and not session.has_output:
+                continue
+            waiting = session.waiting_bytes
+            total += waiting
+            most = max(most, waiting)
+            slow += waiting > 0 and not session.flows
+        metrics = self._metrics
+        for transport, count in by_transport.items():
+            metrics.connections.labels(transport).set(count)
+        metrics.client_buffer_bytes.set(total)
+        metrics.client_buffer_max_bytes.set(most)
+        metrics.slow_clients.set(slow)
 
     def _check_capacity(self, address: str) -> None:
         if self._settled is not None:

@@ -17,6 +17,7 @@ from gtower_realtime.engineio.protocol import EncodedPacket, Packet, ProtocolErr
 
 if TYPE_CHECKING:
     from gtower_realtime.engineio.group import Group
+    from gtower_realtime.metrics import Traffic
 
 NO_CONNECT = 4006
 SLOW_CONSUMER = 4102
@@ -87,6 +88,9 @@ class Output(Protocol):
 
 class SessionEvents(Protocol):
     """What a session tells the server that holds it."""
+
+    traffic: "Traffic"
+    """Where what was written is added up."""
 
     def output_waits(self, session: "Session") -> None:
         """Call `Output.send_waiting` at the end of this turn of the loop."""
@@ -230,6 +234,11 @@ class Session:
         """Whether :meth:`take` would return something."""
         return bool(self.queue)
 
+    @property
+    def flows(self) -> bool:
+        """Whether the client has taken all that was written, and can be written to at once."""
+        return self.write is not None
+
     def send(self, packet: EncodedPacket, droppable: bool = False) -> bool:
         """Queue ``packet`` for the end of this turn; return whether the client will get it.
 
@@ -306,7 +315,9 @@ class Session:
             sent = write(content)
         except OSError:
             sent = 0  # the transport finds out why
-        if sent != len(content):
+        size = len(content)
+        self._events.traffic.sent += size
+        if sent != size:
             self.output.write_rest(content, sent)
         return True
 

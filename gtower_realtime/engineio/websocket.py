@@ -72,12 +72,12 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         """Begin as the transport of a new session: ``head`` goes ahead of all that waits for it."""
         self._session = session
         packets = session.take(SLICE_BYTES)
-        self._transport.write(head + b"".join([packet.frame for packet in packets]))
+        self._write_all(head + b"".join([packet.frame for packet in packets]))
         self._offer_to_write()
 
     def probe(self, session: Session, head: bytes) -> None:
         """Begin with ``head`` as the one that wants to take over a session from polling."""
-        self._transport.write(head)
+        self._write_all(head)
         if session.begin_upgrade(self):
             self._session = session
             self._is_probe = True
@@ -102,6 +102,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take up what has come."""
+        self._engineio.traffic.received += nbytes
         if not self._is_deaf:
             self._reader.feed(self._engineio.buffer[:nbytes])
             self._take_frames()
@@ -172,7 +173,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     def _take_probe(self, session: Session, message: str | bytes) -> None:
         if message == _PROBE_PING:
             if not self.unsent_bytes:  # else it asks without reading the answers
-                self._transport.write(_PROBE_PONG.frame)
+                self._write_all(_PROBE_PONG.frame)
             session.probe_arrived()
         elif message == protocol.UPGRADE:
             session.complete_upgrade(self)
@@ -186,7 +187,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         # nobody reads do not pile up.
         if self._owed_pong is not None and not self.unsent_bytes and not self._is_closing:
             content, self._owed_pong = self._owed_pong, None
-            self._transport.write(frames.encode(frames.PONG, content))
+            self._write_all(frames.encode(frames.PONG, content))
 
     def _answer_close(self, content: bytes) -> None:
         self._hangs_up = True
@@ -234,7 +235,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             return
         if session.has_output:
             packets = session.take(SLICE_BYTES)
-            self._transport.write(b"".join([packet.frame for packet in packets]))
+            self._write_all(b"".join([packet.frame for packet in packets]))
         if session.has_output:
             session.hold_output()
             if not self.unsent_bytes:
@@ -244,6 +245,10 @@ class WebSocketConnection(asyncio.BufferedProtocol):
                 self.close(session.close_code, session.close_reason)
         elif session.write is None:
             self._offer_to_write()
+
+    def _write_all(self, content: bytes) -> None:
+        self._engineio.traffic.sent += len(content)
+        self._transport.write(content)
 
     def _offer_to_write(self) -> None:
         """Let the session write at once, if everything before has left."""
@@ -274,7 +279,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         transport = self._transport
         if transport.is_closing():
             return
-        transport.write(frame)
+        self._write_all(frame)
         if self._hangs_up:
             transport.close()
         elif self._is_deaf:

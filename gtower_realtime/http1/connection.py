@@ -172,6 +172,7 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take up what has come."""
+        self._server.traffic.received += nbytes
         if self._lingering_bytes is not None:
             self._linger_on(nbytes)
             return
@@ -452,6 +453,7 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
         transport = self._transport
         if transport is None or transport.is_closing():
             return self._failed()
+        self._server.traffic.sent += len(content)
         transport.write(content)
         if not transport.get_write_buffer_size():
             return self._server.written
@@ -486,6 +488,7 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
             if callback is not None:
                 self._server.loop.call_soon(callback)
         if self._transport is not None and not self._transport.is_closing():
+            self._server.traffic.sent += len(answer)
             self._transport.write(answer)
             self._linger()
 

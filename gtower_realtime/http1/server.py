@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from tornado.httputil import HTTPServerConnectionDelegate
 
 from gtower_realtime.http1.connection import HttpConnection
+from gtower_realtime.metrics import Traffic
 
 _BUFFER_BYTES = 65_536
 _ACCEPTED_AT_ONCE = 64
@@ -16,7 +17,8 @@ class HttpServer:
     """Serves a Tornado application; times in seconds, sizes in bytes.
 
     ``idle_seconds`` is how long a connection may take to send the head of a request, and stay open
-    between requests; ``body_seconds``, how long for a body.
+    between requests; ``body_seconds``, how long for a body. What comes and goes is added to
+    ``traffic``.
     """
 
     def __init__(
@@ -27,11 +29,13 @@ class HttpServer:
         idle_seconds: float,
         body_seconds: float,
         backlog: int,
+        traffic: Traffic,
     ) -> None:
         self.application = application
         self.max_header_bytes = max_header_bytes
         self.idle_seconds = idle_seconds
         self.body_seconds = body_seconds
+        self.traffic = traffic
         self.connections: set[HttpConnection] = set()
         self.buffer = memoryview(bytearray(_BUFFER_BYTES))
         """Where what has come is put, by whichever connection; used up before the next reads."""
