@@ -42,8 +42,9 @@ format: install  ## Bring all code into form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: install  ## Renew the tables of the README from those of the code
+docs: install  ## Renew the tables of the documentation from those of the code
 	$(BIN)/python run.py reference --into README.md
+	$(BIN)/python run.py reference --into docs/metrics.md
 
 lock:  ## Renew requirements.txt and package-lock.json with the newest versions allowed
 	rm -rf build/lock

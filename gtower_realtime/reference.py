@@ -16,6 +16,7 @@ from gtower_realtime import errors
 from gtower_realtime.errors import RealtimeError
 from gtower_realtime.events.client import CLIENT_EVENTS
 from gtower_realtime.events.server import SERVER_EVENTS, ServerEvent
+from gtower_realtime.metrics import MetricRow, Metrics
 from gtower_realtime.service import RealtimeService
 from gtower_realtime.settings import SettingRow, rows
 from handlers import api
@@ -38,6 +39,7 @@ def sections() -> dict[str, str]:
         "reads": requests(route for module in api.OTHERS for route in module.routes()),
         "errors": refusals(),
         "settings": settings(rows()),
+        "metrics": metrics(Metrics().rows()),
     }
 
 
@@ -159,6 +161,22 @@ def settings(table: Iterable[SettingRow]) -> str:
                 _plain(row.documentation)
                 + (f" ({row.unit})" if row.unit else "")
                 + (" · secret" if row.is_secret else ""),
+            )
+            for row in table
+        ),
+    )
+
+
+def metrics(table: Iterable[MetricRow]) -> str:
+    """Return the table of metrics, in the order of the exposition."""
+    return _table(
+        ("Metric", "Kind", "Labels", "Meaning"),
+        (
+            (
+                f"`{row.name}`",
+                row.kind,
+                ", ".join(f"`{label}`" for label in row.labels),
+                row.documentation,
             )
             for row in table
         ),
