@@ -1,6 +1,7 @@
 """The composition root: builds every object, hands each what it needs, starts and stops them."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -36,6 +37,9 @@ from handlers import api, openapi, operations, pages
 from handlers.base import BaseHandler, HttpContext
 
 logger = structlog.get_logger(__name__)
+
+# Asked before a line is made that nobody will see.
+requests = logging.getLogger(__name__)
 
 _SOCKET_IO_PATH = "/socket.io/"
 
@@ -227,6 +231,8 @@ class Application:
         )
 
     def _count_request(self, handler: RequestHandler) -> None:
+        if requests.isEnabledFor(logging.DEBUG):
+            _tell_request(handler)
         status = str(handler.get_status())
         if not isinstance(handler, BaseHandler):
             # A poll waits on purpose, so that its time says nothing.
@@ -234,6 +240,22 @@ class Application:
             return
         self.metrics.http_requests.labels(handler.route, status).inc()
         self.metrics.http_seconds.labels(handler.route).observe(handler.request.request_time())
+
+
+def _tell_request(handler: RequestHandler) -> None:
+    """Write a line about an answered request; nothing that stood in its URL, headers or body."""
+    of_ours = (
+        {"route": handler.route, "request_id": handler.request_id()}
+        if isinstance(handler, BaseHandler)
+        else {"route": _SOCKET_IO_PATH}
+    )
+    logger.debug(
+        "request",
+        method=handler.request.method,
+        status=handler.get_status(),
+        seconds=round(handler.request.request_time(), 6),
+        **of_ours,
+    )
 
 
 def token_verifier(settings: Settings, clock: Clock) -> TokenVerifier | None:

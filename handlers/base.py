@@ -73,9 +73,10 @@ class BaseHandler(BoundedBodyHandler):
         """Say nothing of the software, and forbid guessing of types."""
         self.clear_header("Server")
         self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("X-Request-Id", self._request_id())
+        self.set_header("X-Request-Id", self.request_id())
 
-    def _request_id(self) -> str:
+    def request_id(self) -> str:
+        """Return the caller's id of the request, if it is a sane one, else one of our own."""
         proposed = self.request.headers.get("X-Request-Id", "")
         if _SANE_REQUEST_ID.fullmatch(proposed):
             return proposed
@@ -86,7 +87,12 @@ class BaseHandler(BoundedBodyHandler):
 
     def prepare(self) -> None:
         """Check the size that the headers announce, before any of the body is read."""
+        self.begin_log_context()
         self.check_declared_body()
+
+    def begin_log_context(self) -> None:
+        """Have all that is logged for this request tell its id; the first thing in `prepare`."""
+        structlog.contextvars.bind_contextvars(request_id=self.request_id())
 
     def max_body_bytes(self) -> int:
         """Return the limit of this route; 0 in the settings is no limit."""
@@ -121,7 +127,7 @@ class BaseHandler(BoundedBodyHandler):
                 "success": False,
                 "message": refusal.message,
                 "error": refusal.as_dict(),
-                "requestId": self._request_id(),
+                "requestId": self.request_id(),
             },
         )
 
@@ -157,7 +163,6 @@ class BaseHandler(BoundedBodyHandler):
             logger.error(
                 "request_failed",
                 route=self.route,
-                request_id=self._request_id(),
                 exc_info=(typ, value, tb),
             )
 
@@ -181,6 +186,7 @@ class ApiHandler(BaseHandler):
 
     def prepare(self) -> None:
         """Check, in this order, the caller's origin, the host, the key and the body's size."""
+        self.begin_log_context()
         self._check_origin()
         self._check_host()
         self.api_key: ApiKey | None = None
@@ -189,7 +195,7 @@ class ApiHandler(BaseHandler):
             self.api_key = self.context.api_keys.authorize(self._presented_key(), scope)
             if self.api_key is not None:
                 self._check_rate(self.api_key)
-        super().prepare()
+        self.check_declared_body()
 
     def _check_rate(self, key: ApiKey) -> None:
         try:

@@ -41,6 +41,7 @@ class NotFoundHandler(BaseHandler):
 
     def prepare(self) -> None:
         """Refuse before the body is read."""
+        self.begin_log_context()
         raise NotFound("There is nothing at this path; / leads to what there is.")
 
 

@@ -2,13 +2,13 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import structlog
 
 from gtower_realtime import logs
-from gtower_realtime.logs import RepeatLimitedLogger
+from gtower_realtime.logs import RepeatFilter, RepeatLimitedLogger
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
 
@@ -147,3 +147,86 @@ def test_of_too_many_keys_the_one_logged_longest_ago_is_forgotten(
     lines = json_lines(stream)
     assert [line["key"] for line in lines] == ["a", "b", "a", "c", "b"]
     assert "suppressed" not in lines[-1]
+
+
+# The context
+
+
+def test_a_line_tells_whose_business_it_is(stream: io.StringIO) -> None:
+    logs.configure("info", "json", stream)
+    before = logs.CLIENT_ID.set("c1")
+    with structlog.contextvars.bound_contextvars(request_id="r1"):
+        structlog.get_logger("ours").info("said")
+        logging.getLogger("theirs").info("said")
+        structlog.get_logger("ours").info("of another", client_id="c2", request_id="r2")
+    logs.CLIENT_ID.reset(before)
+    structlog.get_logger("ours").info("of nobody")
+    assert [(line.get("client_id"), line.get("request_id")) for line in json_lines(stream)] == [
+        ("c1", "r1"),
+        ("c1", "r1"),
+        ("c2", "r2"),
+        (None, None),
+    ]
+
+
+# A flood of the same message
+
+
+@pytest.fixture
+def flooded(stream: io.StringIO, monotonic: list[float]) -> io.StringIO:
+    """Give a stream whose filter has the time of `monotonic`."""
+    logs.configure("info", "json", stream)
+    (handler,) = logging.getLogger().handlers
+    (handler.filters[0],) = [RepeatFilter(lambda: monotonic[0])]
+    return stream
+
+
+def say_ours(number: int) -> None:
+    structlog.get_logger("a").error("failed", number=number)
+
+
+def say_theirs(number: int) -> None:
+    logging.getLogger("a").error("failed %s", number)
+
+
+@pytest.mark.parametrize("say", [say_ours, say_theirs])
+def test_a_flood_of_errors_is_ten_lines_a_second_and_their_number(
+    flooded: io.StringIO, monotonic: list[float], say: Callable[[int], None]
+) -> None:
+    for number in range(25):
+        say(number)
+    assert len(json_lines(flooded)) == 10
+    monotonic[0] += 0.999
+    say(25)
+    assert len(json_lines(flooded)) == 10
+    monotonic[0] += 0.001
+    say(26)
+    say(27)
+    lines = json_lines(flooded)
+    assert [line.get("suppressed") for line in lines] == [None] * 10 + [16, None]
+    assert {str(line["event"])[:6] for line in lines} == {"failed"}
+
+
+def test_a_flood_holds_back_nothing_else(flooded: io.StringIO) -> None:
+    logger = structlog.get_logger("a")
+    for _ in range(11):
+        logger.error("failed")
+    logger.warning("failed")
+    logger.error("other")
+    structlog.get_logger("b").error("failed")
+    for _ in range(11):
+        logger.info("usual")
+    assert len(json_lines(flooded)) == 10 + 3 + 11
+
+
+def test_messages_that_are_all_different_take_no_more_memory(monotonic: list[float]) -> None:
+    held = RepeatFilter(lambda: monotonic[0])
+
+    def is_written(message: str) -> bool:
+        return held.filter(logging.LogRecord("a", logging.ERROR, "", 0, message, None, None))
+
+    assert all(is_written("first") for _ in range(10))
+    assert not is_written("first")
+    assert all(is_written(f"message {number}") for number in range(1000))
+    assert len(held._said) == 1000
+    assert is_written("first")

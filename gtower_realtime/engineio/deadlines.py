@@ -5,6 +5,7 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable
+from contextvars import Context
 from typing import Protocol
 
 # Deadlines this close are served by one wake-up.
@@ -38,7 +39,8 @@ class Timer(Protocol):
 
 
 def _call_later(seconds: float, callback: Callable[[], None]) -> Timer:
-    return asyncio.get_running_loop().call_later(seconds, callback)
+    # Whoever moved a deadline is not the one that it is about.
+    return asyncio.get_running_loop().call_later(seconds, callback, context=Context())
 
 
 class Entry:

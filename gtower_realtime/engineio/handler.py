@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
@@ -12,6 +13,8 @@ from gtower_realtime.errors import InternalError, RealtimeError
 
 if TYPE_CHECKING:
     from gtower_realtime.engineio.server import EngineIOServer
+
+logger = structlog.get_logger(__name__)
 
 
 class EngineIOHandler(BoundedBodyHandler):
@@ -47,7 +50,8 @@ class EngineIOHandler(BoundedBodyHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log faults of ours once; a refusal is an answer."""
         if not isinstance(value, HandshakeRefused | RealtimeError | HTTPError | StreamClosedError):
-            super().log_exception(typ, value, tb)
+            # Without the URL, whose query may have a token.
+            logger.error("request_failed", route="/socket.io/", exc_info=(typ, value, tb))
 
 
 def _as_refusal(problem: BaseException | None) -> HandshakeRefused | RealtimeError:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -365,10 +366,10 @@ class EngineIOServer:
     # The end of a turn
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` in the next turn of the loop."""
+        """Call ``callback`` in the next turn of the loop, in no context: it is for all clients."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        self._loop.call_soon(callback)
+        self._loop.call_soon(callback, context=Context())
 
     def _see_to_end_of_turn(self) -> None:
         if not self._is_turn_end_due:

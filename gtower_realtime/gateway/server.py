@@ -248,7 +248,7 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         except ConnectionRefusedError:
             answer = False
         except Exception as fault:  # noqa: BLE001 - the edge: logged, and answered
-            raise self._internal_error("connect_handler_failed", namespace, fault) from None
+            raise self._internal_error("connect_handler_failed", namespace, sid, fault) from None
         if answer is False:
             raise exceptions.ConnectionRefusedError("Connection refused by server")
 
@@ -281,7 +281,7 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         try:
             await self._trigger("disconnect", namespace, sid, reason)
         except Exception as fault:  # noqa: BLE001 - the edge: logged; the other namespaces go on
-            self._internal_error("disconnect_handler_failed", namespace, fault)
+            self._internal_error("disconnect_handler_failed", namespace, sid, fault)
 
     # Events and acknowledgements
 
@@ -312,7 +312,7 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
         refusal = (
             problem
             if isinstance(problem, RealtimeError)
-            else self._internal_error("event_handler_failed", event[:_SHOWN_NAME], problem)
+            else self._internal_error("event_handler_failed", event[:_SHOWN_NAME], sid, problem)
         )
         self._metrics.events_refused.labels(refusal.code).inc()
         if pkt.id is None and self._refused is not None:
@@ -331,17 +331,22 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
     async def _take_acknowledgement(self, sid: str, pkt: StrictPacket) -> None:
         try:
             callback = self.manager.trigger_callback(sid, cast("int", pkt.id), pkt.data)
-            await within(self._handler_timeout, callback)
+            await within(self._handler_timeout, callback, sid)
         except Exception as fault:  # noqa: BLE001 - the edge: logged; the client goes on
-            self._internal_error("acknowledgement_handler_failed", "", fault)
+            self._internal_error("acknowledgement_handler_failed", "", sid, fault)
 
-    def _trigger(self, event: str, namespace: str, *arguments: Any) -> Coroutine[Any, Any, Any]:
+    def _trigger(
+        self, event: str, namespace: str, sid: str, *arguments: Any
+    ) -> Coroutine[Any, Any, Any]:
         """Return a call of the application's handler, bounded in time."""
-        return within(self._handler_timeout, self._trigger_event(event, namespace, *arguments))
+        call = self._trigger_event(event, namespace, sid, *arguments)
+        return within(self._handler_timeout, call, sid)
 
-    def _internal_error(self, what: str, subject: str, fault: Exception) -> InternalError:
+    def _internal_error(self, what: str, subject: str, sid: str, fault: Exception) -> InternalError:
         """Log a fault of ours, once a second for the same ``subject``, and return the answer."""
-        self._faults.error(f"{what} {subject}", what, subject=subject, exc_info=fault)
+        self._faults.error(
+            f"{what} {subject}", what, subject=subject, client_id=sid, exc_info=fault
+        )
         return InternalError("The server failed; try again later.")
 
     # Sending and closing
