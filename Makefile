@@ -12,6 +12,7 @@ BUNDLES := $(foreach name,socket.io.min.js socket.io.js socket.io.esm.min.js,$(n
 # What was made last when an installation is complete; newer inputs make it anew.
 PYTHON_READY := $(VENV)/.ready
 NODE_READY := node_modules/.ready
+CHARTS := uPlot.iife.min.js uPlot.min.css
 VENDOR_READY := $(VENDOR)/socket.io.min.js
 
 .DEFAULT_GOAL := help
@@ -69,4 +70,5 @@ $(NODE_READY): package.json package-lock.json .npmrc
 
 $(VENDOR_READY): $(NODE_READY)
 	@mkdir -p $(VENDOR)
+	cp $(addprefix node_modules/uplot/dist/,$(CHARTS)) $(VENDOR)/
 	cp $(addprefix node_modules/socket.io-client/dist/,$(BUNDLES)) $(VENDOR)/

@@ -15,6 +15,7 @@ from gtower_realtime.engineio.server import EngineIOConfig
 from gtower_realtime.engineio.session import SessionLimits
 from gtower_realtime.errors import RealtimeError, StoreUnavailable
 from gtower_realtime.gateway.client_events import ClientEvents
+from gtower_realtime.gateway.dashboard import Dashboard
 from gtower_realtime.gateway.pace import TOO_MANY_REQUESTS, Pace
 from gtower_realtime.gateway.server import SocketIOServer
 from gtower_realtime.gateway.transport import SocketIOTransport
@@ -46,6 +47,9 @@ _SOCKET_IO_PATH = "/socket.io/"
 # What replays are answered from without reading the store.
 _RECENT_EVENTS = 100_000
 _RECENT_BYTES = 64 * 1024 * 1024
+
+_MAX_VIEWERS = 50
+"""Of the dashboard."""
 
 _FLOOD_PENALTY_SECONDS = 5.0
 
@@ -113,6 +117,8 @@ class Application:
             clock=self.clock,
             metrics=self.metrics,
         ).bind(self.socketio)
+        self._api_keys = ApiKeys(settings.api_keys)
+        self.dashboard = Dashboard(self._dashboard_config(), self.service.monitor, self._api_keys)
         self._housekeeping: list[asyncio.Task[None]] = []
         self.tornado_application = self._tornado_application()
 
@@ -139,6 +145,7 @@ class Application:
         """Let go of everybody: new work is refused, all are told, every connection is closed."""
         self.service.drain(self.settings.drain_seconds)
         await self.socketio.shutdown()
+        await self.dashboard.stop()
         for task in self._housekeeping:
             task.cancel()
         self.service.analytics.record()
@@ -198,6 +205,17 @@ class Application:
             current_mark=lambda: self.journal.last_number,
         )
 
+    def _dashboard_config(self) -> EngineIOConfig:
+        # Viewers are not counted with the clients: what they see would change by their looking.
+        return EngineIOConfig(
+            connection_limits=ConnectionLimits(
+                _MAX_VIEWERS, _MAX_VIEWERS, self.settings.rate_connects
+            ),
+            origins=OriginPolicy([]),
+            proxies=TrustedProxies(self.settings.trusted_proxies),
+            clock=self.clock.monotonic,
+        )
+
     def _refusal_of_new_connections(self) -> RealtimeError | None:
         return self.service.refusal_of_new_work()
 
@@ -205,7 +223,7 @@ class Application:
         settings = self.settings
         context = HttpContext(
             service=self.service,
-            api_keys=ApiKeys(settings.api_keys),
+            api_keys=self._api_keys,
             api_rates=ApiRates(settings.rate_api, self.clock.monotonic),
             origins=self.origins,
             metrics=self.metrics,
@@ -222,6 +240,7 @@ class Application:
             [
                 # In the order in which most requests come.
                 *self.socketio.eio.routes(_SOCKET_IO_PATH),
+                *self.dashboard.routes(),
                 *(route.url_spec(context) for route in routes),
             ],
             default_handler_class=operations.NotFoundHandler,

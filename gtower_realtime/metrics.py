@@ -262,6 +262,14 @@ class Metrics:
         """Return a row for each metric, in the order of the exposition."""
         return list(self._rows)
 
+    def samples(self) -> dict[str, float]:
+        """Return all values by name and labels, as the text format has them."""
+        return {
+            sample.name + _labels(sample.labels): sample.value
+            for family in self.registry.collect()
+            for sample in family.samples
+        }
+
     def exposition(self) -> bytes:
         """Return all values in the Prometheus text format 0.0.4."""
         return generate_latest(self.registry)
@@ -332,3 +340,9 @@ class _TrafficCollector(Collector):
         for protocol, traffic in self._by_protocol.items():
             family.add_metric((protocol,), getattr(traffic, self._direction))
         yield family
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{value}"' for name, value in labels.items()) + "}"

@@ -7,6 +7,9 @@ Knows header values only; no HTTP library.
 import re
 from collections.abc import Iterable
 
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+"""Host names that lead to this machine, whatever a name server says."""
+
 _WILDCARD = "*."
 _PORTS_LEFT_OUT = (("https://", ":443"), ("http://", ":80"))
 

@@ -48,6 +48,17 @@ class Target:
         """Whether it is nobody at all."""
         return not (self.rooms or self.users or self.clients or self.everyone)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return ``{"rooms"?, "users"?, "clients"?, "all"?, "except"?}``, as a request has them."""
+        parts = {
+            "rooms": list(self.rooms),
+            "users": list(self.users),
+            "clients": list(self.clients),
+            "all": self.everyone,
+            "except": sorted(self.excluded),
+        }
+        return {name: part for name, part in parts.items() if part}
+
     @classmethod
     def room(cls, name: str) -> "Target":
         """Everyone who is in the room."""
@@ -210,6 +221,9 @@ class Transport(Protocol):
 
     def members_of(self, room: str) -> list[str]:
         """Return the ids of the clients in a room."""
+
+    def waiting_bytes(self, client_id: str) -> int:
+        """Return what waits for the client inside this process, in bytes; 0 when it is gone."""
 
     def transport_of(self, client_id: str) -> str:
         """Return ``websocket`` or ``polling``."""

@@ -66,6 +66,9 @@ class Delivery:
 
 AS_USUAL = Delivery()
 
+Watcher = Callable[[str, str, Target, Receipt], None]
+"""Called with an event's name, its payload as JSON text, whom it was for, and its receipt."""
+
 
 class Publisher:
     """Publishes events: stored ones in the order of the log, the others at once."""
@@ -87,6 +90,8 @@ class Publisher:
         self._clock = clock
         self._metrics = metrics
         self._ids = RandomIds(12)
+        self.watcher: Watcher | None = None
+        """Called with each event that was handed over; None while nobody watches."""
 
     def publish(
         self,
@@ -198,7 +203,10 @@ class Publisher:
         size = len(body) if body.isascii() else len(body.encode())
         self._metrics.payload_bytes.inc(recipients * size)
         self._metrics.publish_seconds.observe(self._clock.monotonic() - began)
-        return Receipt(id=event_id, recipients=recipients, pending=pending, offset=offset)
+        receipt = Receipt(id=event_id, recipients=recipients, pending=pending, offset=offset)
+        if self.watcher is not None:
+            self.watcher(event, body, target, receipt)
+        return receipt
 
     def _acknowledge(self, wait: AckWait, number: int, client_id: str) -> None:
         session = self._sessions.of_client(client_id)

@@ -33,6 +33,7 @@ from gtower_realtime.idempotency import Also, OnceOnly, Shape
 from gtower_realtime.journal import Journal
 from gtower_realtime.membership import Rooms
 from gtower_realtime.metrics import Metrics
+from gtower_realtime.monitor import Monitor
 from gtower_realtime.names import WHATSAPP_GENERAL_ROOM, whatsapp_customer_room
 from gtower_realtime.ports import Clock, Offset, Target, Transport
 from gtower_realtime.presence import Presence
@@ -131,6 +132,16 @@ class RealtimeService:
         """What happened minute by minute."""
         self._is_draining = False
         self._metrics = metrics
+        self.monitor = Monitor(
+            publisher=self._publisher,
+            transport=transport,
+            clients=clients,
+            clock=clock,
+            metrics=metrics,
+            state=lambda: self.state,
+        )
+        """What people who watch are shown."""
+        metrics.clients.set_function(lambda: len(clients))
         metrics.store_failing.set_function(lambda: journal.is_failing)
         metrics.store_queue.set_function(lambda: journal.queue_length)
         metrics.when_asked(self._look_at_population)

@@ -29,7 +29,7 @@ from gtower_realtime.errors import (
 from gtower_realtime.identity import ApiKeys, ApiRates, Scope
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import MAX_ROOM_NAME, problem_with_name
-from gtower_realtime.origins import OriginPolicy
+from gtower_realtime.origins import LOCAL_HOSTS, OriginPolicy
 from gtower_realtime.schemas import WHOLE
 from gtower_realtime.service import RealtimeService
 from gtower_realtime.setting_values import ApiKey
@@ -38,7 +38,6 @@ logger = structlog.get_logger(__name__)
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
-_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _CONTROL_METHODS = frozenset({"PUT", "DELETE"})
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 
@@ -304,5 +303,5 @@ class ApiHandler(BaseHandler):
     def _check_host(self) -> None:
         # Without keys the loopback address is the only guard, and a page whose name was made to
         # resolve to it (DNS rebinding) would be inside.
-        if self.context.checks_host and self.request.host_name not in _LOCAL_HOSTS:
+        if self.context.checks_host and self.request.host_name not in LOCAL_HOSTS:
             raise Forbidden("Without API keys this server answers to the name localhost only.")

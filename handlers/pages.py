@@ -30,6 +30,11 @@ _CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 
+_PAGES = {"/": "index.html", "/dashboard": "dashboard.html"}
+"""Pages that have a shorter name than their file."""
+
+_CHARTS = ("uPlot.iife.min.js", "uPlot.min.css")
+
 _BUNDLE = (
     "socket.io.js",
     "socket.io.js.map",
@@ -85,7 +90,12 @@ def routes(directory: Path) -> list[Route]:
         for prefix in ("/socket.io", "/vendor")
         for name in _BUNDLE
     ]
-    return [Route("/", FileHandler, {"file": directory / "index.html"}), *pages, *bundle]
+    charts = [
+        Route(f"/vendor/{name}", FileHandler, {"file": directory / "vendor" / name})
+        for name in _CHARTS
+    ]
+    named = [Route(path, FileHandler, {"file": directory / file}) for path, file in _PAGES.items()]
+    return [*named, *pages, *bundle, *charts]
 
 
 def _page_files(directory: Path) -> Iterator[Path]:

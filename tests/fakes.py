@@ -81,6 +81,8 @@ class FakeTransport:
         """What clients were asked to acknowledge: the event, whom, and what to call with an id."""
         self.released: list[str] = []
         """Clients whose connection was cut because they came back on another."""
+        self.waiting: dict[str, int] = {}
+        """How many bytes wait for a client; not named, none do."""
         self.droppable: set[str] = set()
         """Names of the events that were delivered as droppable."""
 
@@ -194,6 +196,9 @@ class FakeTransport:
             for client_id, one in self.connections.items()
             if room in (*one.rooms, client_id)
         ]
+
+    def waiting_bytes(self, client_id: str) -> int:
+        return self.waiting.get(client_id, 0)
 
     def transport_of(self, client_id: str) -> str:
         return "websocket" if client_id in self.connections else "polling"

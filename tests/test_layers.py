@@ -46,6 +46,7 @@ FLOORS = (
         "connections",
         "idempotency",
         "batches",
+        "monitor",
         "service",
     ),
     # What two of the edges share.

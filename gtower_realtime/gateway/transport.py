@@ -112,6 +112,11 @@ class SocketIOTransport:
         """Return the ids of the clients in a room."""
         return [client for members in self._index.members(room).values() for client in members]
 
+    def waiting_bytes(self, client_id: str) -> int:
+        """Return what waits for the client inside this process, in bytes; 0 when it is gone."""
+        session = self._index.connection_of(client_id)
+        return 0 if session is None else session.waiting_bytes
+
     def transport_of(self, client_id: str) -> str:
         """Return ``websocket`` or ``polling``."""
         session = self._index.connection_of(client_id)
