@@ -18,10 +18,13 @@ from gtower_realtime.publishing import Publisher, Receipt
 from gtower_realtime.timestamps import format_timestamp
 
 MOST_SLOW = 20
-"""How many clients are named for which bytes wait, those with the most."""
+"""How many slow clients are named: those for whom the most waits."""
 
 MOST_EVENTS = 200
 """Events that are shown between two looks; of the others there is only the number."""
+
+_SLOW_BYTES = 16_384
+"""Less is on its way to anybody at times."""
 
 _SHOWN_BODY = 300
 
@@ -48,6 +51,11 @@ class Monitor:
         self._started_at = clock.now()
         self._seen: deque[dict[str, Any]] = deque(maxlen=MOST_EVENTS)
         self._skipped = 0
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether events are taken note of."""
+        return self._publisher.watcher is not None
 
     def start(self) -> None:
         """Begin to take note of events."""
@@ -105,5 +113,5 @@ class Monitor:
         waiting = (
             (self._transport.waiting_bytes(client.id), client.id) for client in self._clients
         )
-        most = nlargest(MOST_SLOW, (one for one in waiting if one[0]))
+        most = nlargest(MOST_SLOW, (one for one in waiting if one[0] >= _SLOW_BYTES))
         return [{"clientId": client_id, "bytes": size} for size, client_id in most]

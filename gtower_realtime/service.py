@@ -141,7 +141,6 @@ class RealtimeService:
             state=lambda: self.state,
         )
         """What people who watch are shown."""
-        metrics.clients.set_function(lambda: len(clients))
         metrics.store_failing.set_function(lambda: journal.is_failing)
         metrics.store_queue.set_function(lambda: journal.queue_length)
         metrics.when_asked(self._look_at_population)

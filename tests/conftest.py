@@ -16,6 +16,7 @@ from gtower_realtime import server as serving
 from gtower_realtime.application import Application
 from gtower_realtime.http1.server import HttpServer
 from gtower_realtime.settings import Settings
+from tests.browser import running_browser
 from tests.postgresql import postgresql  # noqa: F401 - a fixture
 
 PATIENCE_SECONDS = 20
@@ -155,3 +156,10 @@ def requires_binary(name: str, *, package: str) -> Callable[[], str]:
 
 chromium = requires_binary("chromium", package="chromium")
 node = requires_binary("node", package="nodejs")
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[str]:
+    """Run one browser for all tests, and give its address."""
+    with running_browser(chromium) as address:
+        yield address

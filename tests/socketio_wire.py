@@ -116,13 +116,15 @@ def _prefix(namespace: str) -> str:
 
 
 @asynccontextmanager
-async def open_wire(base_url: str, query: str = "", **headers: str) -> AsyncIterator[Wire]:
+async def open_wire(
+    base_url: str, query: str = "", *, path: str = "/socket.io/", **headers: str
+) -> AsyncIterator[Wire]:
     """Open a connection, past the Engine.IO handshake and before any CONNECT.
 
     Raises:
         HTTPClientError: the handshake was refused.
     """
-    url = f"{base_url.replace('http', 'ws', 1)}/socket.io/?EIO=4&transport=websocket{query}"
+    url = f"{base_url.replace('http', 'ws', 1)}{path}?EIO=4&transport=websocket{query}"
     socket = await websocket_connect(HTTPRequest(url, headers=headers))
     opening = await asyncio.wait_for(socket.read_message(), PATIENCE_SECONDS)
     assert isinstance(opening, str)

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -14,7 +13,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from gtower_realtime.application import Application
 from gtower_realtime.events.client import CLIENT_EVENTS
 from handlers import control, publish, reads, rooms, triggers
-from tests.browser import OpenWindow, running_browser, windows
+from tests.browser import OpenWindow, windows
 
 STATIC = Path(__file__).parent.parent / "static"
 BUNDLE = STATIC / "vendor" / "socket.io.min.js"
@@ -22,14 +21,6 @@ CLIENT_PAGE = "websocket-client-example.html"
 MARKUP = "<img src=x onerror=\"document.title='it ran'\">"
 
 pytestmark = pytest.mark.usefixtures("http_server")
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[str]:
-    """Run one browser for all tests, and give its address."""
-    assert BUNDLE.is_file(), "the client bundle is missing: run `make install`"
-    with running_browser(chromium) as address:
-        yield address
 
 
 class ClientPage:

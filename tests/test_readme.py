@@ -9,7 +9,7 @@ import re
 import string
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from gtower_realtime.errors import ValidationFailed
 from gtower_realtime.events.server import SERVER_EVENTS
 from gtower_realtime.settings import Settings, SettingsError, rows
 from handlers import operations, reads, rooms, triggers
-from tests.browser import running_browser, windows
+from tests.browser import windows
 from tests.conftest import PATIENCE_SECONDS, ConnectClient, ConnectedClient, requires_binary
 
 ROOT = Path(__file__).parent.parent
@@ -141,13 +141,6 @@ def socket_io_client() -> Path:
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
     return directory
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[str]:
-    """Run one browser for all tests, and give its address."""
-    with running_browser(chromium) as address:
-        yield address
 
 
 def console_of(page: Page) -> "asyncio.Queue[str]":

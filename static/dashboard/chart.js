@@ -50,7 +50,7 @@ function options(box, lines, format) {
       x: { range: (_plot, first, last) => (first === last ? [first - 60, last + 60] : [first, last]) },
       y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.1 : 1] },
     },
-    axes: [{ ...axis, values: (plot, times) => times.map(timesOf(plot)) }, { ...axis, size: 64, values: (_plot, ticks) => ticks.map(format) }],
+    axes: [{ ...axis, space: 80, values: (plot, times) => times.map(timesOf(plot)) }, { ...axis, size: 64, values: (_plot, ticks) => ticks.map(format) }],
     series: [
       { label: 'Time', value: (plot, time) => (time === null ? '–' : timesOf(plot)(time)) },
       ...lines.map((line) => ({
