@@ -12,13 +12,14 @@ export class Chart {
   #points;
 
   constructor(parent, title, lines, format) {
+    const shown = () => this.#period;
     this.#box = element('div', { className: 'chart' });
     this.#points = [[], ...lines.map(() => [])];
     parent.append(element('figure', { className: 'card' },
       element('figcaption', {}, element('h2', { textContent: title })), this.#box));
     this.#draw = () => {
       this.#plot?.destroy();
-      this.#plot = new uPlot(options(this.#box, lines, format), this.#points, this.#box);
+      this.#plot = new uPlot(options(this.#box, lines, format, shown), this.#points, this.#box);
     };
     this.#draw();
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', this.#draw);
@@ -27,15 +28,17 @@ export class Chart {
   }
 
   #draw;
+  #period = null;
 
-  // Shows [times, values of the first line, …].
-  show(points) {
+  // Shows [times, values of the first line, …] over a period, [from, to], or as far as they reach.
+  show(points, period = null) {
+    this.#period = period;
     this.#points = points;
     this.#plot.setData(points);
   }
 }
 
-function options(box, lines, format) {
+function options(box, lines, format, period) {
   const axis = {
     stroke: colour('--muted'),
     grid: { stroke: colour('--line'), width: 1 },
@@ -47,7 +50,7 @@ function options(box, lines, format) {
     height: HEIGHT,
     cursor: { y: false },
     scales: {
-      x: { range: (_plot, first, last) => (first === last ? [first - 60, last + 60] : [first, last]) },
+      x: { range: (_plot, first, last) => period() ?? [first, last] },
       y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.1 : 1] },
     },
     axes: [{ ...axis, space: 80, values: (plot, times) => times.map(timesOf(plot)) }, { ...axis, size: 64, values: (_plot, ticks) => ticks.map(format) }],

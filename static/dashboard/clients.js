@@ -4,7 +4,7 @@ import * as format from './format.js';
 import { path } from './server.js';
 import { Pager, sureButton, Table } from './table.js';
 
-const OF_A_PAGE = 50;
+const OF_A_PAGE = 25;
 const OF_A_REQUEST = 300;
 const MOST = 3000;
 

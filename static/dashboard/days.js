@@ -35,7 +35,10 @@ export class Days {
       const points = await this.#read(days);
       byId('days-problem').textContent = '';
       const times = points.map(({ at }) => Date.parse(at) / 1000);
-      for (const { chart, lines } of this.#charts) chart.show([times, ...lines.map((line) => points.map(line.of))]);
+      const now = Date.now() / 1000;
+      for (const { chart, lines } of this.#charts) {
+        chart.show([times, ...lines.map((line) => points.map(line.of))], [now - days * DAY / 1000, now]);
+      }
     } catch (problem) {
       byId('days-problem').textContent = problem.message;
     }
