@@ -14,6 +14,7 @@ FLOORS = (
     (
         "gtower_realtime",
         "private_apis",
+        "client",
         "errors",
         "ids",
         "names",
@@ -62,7 +63,11 @@ FLOORS = (
 SIDEWAYS = {("gateway", "engineio")}
 """The only arrow between two edges."""
 
-ONLY_FROM = {"handlers": {"application", "reference"}, "application": {"server"}}
+ONLY_FROM = {
+    "client": {"commands"},
+    "handlers": {"application", "reference"},
+    "application": {"server"},
+}
 """Rooms that nobody else imports."""
 
 TECHNOLOGIES = {
@@ -72,6 +77,7 @@ TECHNOLOGIES = {
     "cryptography": {"tokens"},
     "engineio": {"engineio", "gateway"},
     "httptools": {"http1"},
+    "httpx": {"client"},
     "jwt": {"tokens"},
     "marshmallow": {"schemas", "events", "tokens", "handlers"},
     "orjson": {"strict_json", "logs"},
