@@ -9,16 +9,19 @@ class TcpProxy:
     """Forwards to one port on the loopback address, as long as it is let.
 
     While ``is_stalled`` nothing is forwarded and nothing is closed: to both sides the line looks
-    alive. ``bytes_per_turn`` lets everything through in drops of that size.
+    alive. ``bytes_per_turn`` lets everything through in drops of that size. So many answers as
+    ``answers_to_drop`` says are not forwarded; the connection is reset in their place.
     """
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
         self.port = 0
         self.bytes_per_turn = 65_536
+        self.answers_to_drop = 0
         self._server: asyncio.Server | None = None
         self._flows: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._callers: set[asyncio.StreamWriter] = set()
         self._may_flow = asyncio.Event()
         self._may_flow.set()
         self._connected = asyncio.Event()
@@ -83,6 +86,7 @@ class TcpProxy:
             writer.transport.abort()
             return
         self._writers |= {writer, onward[1]}
+        self._callers.add(writer)
         self._connected.set()
         may_flow = self._may_flow
         for source, sink in ((reader, onward[1]), (onward[0], writer)):
@@ -96,7 +100,12 @@ class TcpProxy:
         with suppress(ConnectionError):  # the other direction was cut first
             while data := await source.read(self.bytes_per_turn):
                 await may_flow.wait()
+                if self.answers_to_drop and sink in self._callers:
+                    self.answers_to_drop -= 1
+                    sink.transport.abort()
+                    break
                 sink.write(data)
                 await sink.drain()
         self._writers.discard(sink)
+        self._callers.discard(sink)
         sink.close()

@@ -31,6 +31,9 @@ T = TypeVar("T")
 
 _JITTER = random.SystemRandom()
 
+_MOST_DOUBLINGS = 64
+"""More would not be a number any more, in the end."""
+
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Failures before anything of the request has left."""
 
@@ -70,7 +73,7 @@ class RetryPolicy:
         """Return how many seconds to wait after so many tries."""
         # All that wait for the same server would come back at the same moment without jitter,
         # those that it has told when to come as well.
-        longest = min(self.longest_delay, self.first_delay * 2 ** (tries - 1))
+        longest = min(self.longest_delay, self.first_delay * 2.0 ** min(tries - 1, _MOST_DOUBLINGS))
         return (retry_after or 0.0) + _JITTER.uniform(0.0, longest)
 
 
