@@ -1,6 +1,6 @@
 """A Flask back-end whose pages see at once that an order is paid.
 
-    REALTIME_API_KEY=… flask --app examples.flask_back_end run
+REALTIME_API_KEY=… flask --app examples.flask_back_end run
 """
 
 import logging
