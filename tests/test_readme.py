@@ -492,23 +492,6 @@ async def test_the_python_for_embedding_sends(
 # Names
 
 
-def test_every_link_inside_of_the_project_leads_somewhere() -> None:
-    broken = []
-    for page in PAGES:
-        for target in re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text(encoding="utf-8")):
-            name, _, anchor = target.partition("#")
-            linked = page.parent / name if name else page
-            if not linked.exists() or (anchor and anchor not in anchors_of(linked)):
-                broken.append(f"{page.name}: {target}")
-    assert broken == []
-
-
-def anchors_of(page: Path) -> set[str]:
-    """Return the names under which the headings of ``page`` can be linked to."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
 def test_every_command_in_the_documentation_exists() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     targets = set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.M))
