@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gtower_realtime.client import RealtimeClient
+from gtower_realtime.settings import rows
 from tests.test_readme import Block, blocks_of
 
 ROOT = Path(__file__).parent.parent
@@ -105,3 +107,17 @@ def strings_of_the_code() -> Iterator[str]:
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     yield node.value
+
+
+def test_the_calls_of_the_client_that_pages_name_exist() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = set(re.findall(r"`?\brealtime\.([a-z_]+)\(", text))
+    assert {"broadcast_event", "put_into_room"} <= named
+    assert {name for name in named if not hasattr(RealtimeClient, name)} == set()
+
+
+def test_the_settings_that_pages_name_exist() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
+    named = set(re.findall(r"\bGTOWER_[A-Z_]*[A-Z]\b(?!…)", text))
+    known = {row.name for row in rows()}
+    assert {name for name in named if name.removesuffix("_FILE") not in known} == set()
