@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -244,3 +245,45 @@ print(*{"tornado", "socketio", "marshmallow", "sqlalchemy", "orjson"} & sys.modu
     command = [sys.executable, "-c", script]
     loaded = subprocess.run(command, check=True, capture_output=True, text=True)
     assert loaded.stdout == "\n"
+
+
+PROGRAM = """
+from gtower_realtime.client import AsyncRealtimeClient, Publication, RealtimeClient
+
+def blocking(realtime: RealtimeClient) -> None:
+    reveal_type(realtime.notify_room("r", {"type": "info", "title": "t", "message": "m"}))
+    reveal_type(realtime.publish_batch([Publication(event="e", rooms=["r"])]))
+    reveal_type(realtime.iterate_clients())
+    reveal_type(realtime.disconnect_user("u1", reconnect=True))
+    realtime.notify_room("r", {"type": "loud", "title": "t", "message": "m"})
+    realtime.notify_room("r", {"type": "info", "titel": "t", "message": "m"})
+    realtime.send_event_to_room("r")
+    realtime.room(42)
+
+async def asynchronous(realtime: AsyncRealtimeClient) -> None:
+    reveal_type(await realtime.room("r"))
+    reveal_type(realtime.iterate_history("r"))
+    realtime.position("r").upper()
+"""
+
+
+def test_type_checkers_tell_right_use_from_wrong(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", str(program)]
+    said = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    found = [
+        (int(line), re.sub(r"gtower_realtime\.client\.answers\.|typing\.|builtins\.", "", what))
+        for line, what in re.findall(r"^.*?:(\d+): (?:note|error): (.*)$", said, re.M)
+    ]
+    revealed = [what for _, what in found if what.startswith("Revealed")]
+    assert revealed == [
+        'Revealed type is "Receipt"',
+        'Revealed type is "BatchReceipt"',
+        'Revealed type is "Iterator[ConnectedClient]"',
+        'Revealed type is "int"',
+        'Revealed type is "RoomSummary"',
+        'Revealed type is "AsyncIterator[LoggedEvent]"',
+    ]
+    wrong = {line for line, what in found if not what.startswith("Revealed")}
+    assert wrong == {9, 10, 11, 12, 17}

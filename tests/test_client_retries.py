@@ -1,5 +1,6 @@
 """One call's way through its tries, without a server: what is asked again, when, and the end."""
 
+import pickle
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -182,3 +183,12 @@ def test_a_success_that_is_not_the_servers_is_no_success(body: str) -> None:
     problem = problem_of(httpx.Response(200, text=body))
     assert isinstance(problem, UnexpectedAnswer)
     assert (problem.status, problem.retryable) == (200, False)
+
+
+def test_a_problem_survives_a_task_queue() -> None:
+    problem = problem_of(refusal(429, "rate_limited", retryable=True, Retry_After="2"))
+    copy = pickle.loads(pickle.dumps(problem))
+    assert type(copy) is RateLimited
+    assert str(copy) == "rate_limited: No. (request r1)"
+    assert (copy.status, copy.retryable, copy.retry_after) == (429, True, 2.0)
+    assert copy.idempotency_key == problem.idempotency_key

@@ -342,6 +342,13 @@ async def test_a_wrong_body_is_refused_with_its_fields(ask: Ask) -> None:
     assert problem.request_id
 
 
+async def test_a_body_that_is_too_large_is_refused_in_the_middle(ask: Ask) -> None:
+    problem = await refusal_of(
+        InvalidRequest, ask("broadcast_event", "tick", {"text": "x" * 11_000_000})
+    )
+    assert (problem.status, problem.code) == (413, "too_large")
+
+
 async def test_a_client_that_is_not_there_is_a_refusal(ask: Ask) -> None:
     problem = await refusal_of(UnknownClient, ask("notify_client", "nobody", NOTE))
     assert (problem.status, problem.message) == (404, "Client nobody is not connected.")

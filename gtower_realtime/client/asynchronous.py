@@ -10,7 +10,7 @@ import httpx
 
 from gtower_realtime.client import calls
 from gtower_realtime.client.calls import Call, Pages
-from gtower_realtime.client.connection import Connection, presented
+from gtower_realtime.client.connection import LIMITS, Connection, presented
 from gtower_realtime.client.retries import Exchange, RetryPolicy
 
 P = ParamSpec("P")
@@ -63,7 +63,10 @@ class AsyncRealtimeClient:
         self._http = httpx.AsyncClient(
             headers=dict(self._connection.headers),
             verify=verify,
-            transport=None if socket is None else httpx.AsyncHTTPTransport(uds=socket),
+            limits=LIMITS,
+            transport=None
+            if socket is None
+            else httpx.AsyncHTTPTransport(uds=socket, limits=LIMITS),
         )
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ import httpx
 
 from gtower_realtime.client import calls
 from gtower_realtime.client.calls import Call, Pages
-from gtower_realtime.client.connection import Connection, presented
+from gtower_realtime.client.connection import LIMITS, Connection, presented
 from gtower_realtime.client.retries import Exchange, RetryPolicy
 
 P = ParamSpec("P")
@@ -67,7 +67,8 @@ class RealtimeClient:
         self._http = httpx.Client(
             headers=dict(self._connection.headers),
             verify=verify,
-            transport=None if socket is None else httpx.HTTPTransport(uds=socket),
+            limits=LIMITS,
+            transport=None if socket is None else httpx.HTTPTransport(uds=socket, limits=LIMITS),
         )
 
     def __repr__(self) -> str:

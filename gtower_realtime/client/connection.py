@@ -13,6 +13,17 @@ from gtower_realtime.client.calls import PRINTABLE, Call
 
 _SOCKET = "unix:"
 
+LIMITS = httpx.Limits(
+    max_connections=100,
+    max_keepalive_connections=20,
+    # Shorter than the server, and the usual proxies, keep a connection on which nothing happens.
+    keepalive_expiry=50.0,
+)
+"""How many connections one client has, and how long it keeps them, in seconds.
+
+When all are in use, a call waits for one as long as for an answer.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:

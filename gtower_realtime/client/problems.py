@@ -22,7 +22,7 @@ class RealtimeClientError(Exception):
         self,
         message: str,
         *,
-        code: str,
+        code: str = "",  # as all others, so that the exception can be pickled, as task queues do
         status: int | None = None,
         retryable: bool = False,
         fields: Mapping[str, Any] | None = None,
