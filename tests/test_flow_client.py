@@ -250,7 +250,7 @@ async def test_a_call_waits_for_acknowledgements(
     ana = await member_of(connect_client, "sales")
     async with open_wire(base_url) as silent:
         await silent.join()
-        receipt = await ask("broadcast_event", "tick", ack_seconds=0.2)
+        receipt = await ask("broadcast_event", "tick", ack_seconds=1)
         assert (receipt.acked, receipt.timed_out) == ((ana.id,), (silent.id,))
         assert receipt.disconnected == ()
 
