@@ -17,7 +17,7 @@ VENDOR_READY := $(VENDOR)/socket.io.min.js
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test bench check format docs lock
+.PHONY: help install run test bench check format docs lock screenshots
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ check: install  ## Check form, types and who imports whom
 format: install  ## Bring all code into form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+screenshots: install  ## Renew the pictures of the pages in docs/images
+	@mkdir -p docs/images
+	$(BIN)/pytest --quiet tests/test_screenshots.py --screenshots docs/images
 
 docs: install  ## Renew the tables of the documentation from those of the code
 	$(BIN)/python run.py reference --into README.md

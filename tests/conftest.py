@@ -23,6 +23,11 @@ PATIENCE_SECONDS = 20
 """Only a hang takes as long."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add options of our own."""
+    parser.addoption("--screenshots", metavar="DIR", help="keep pictures of the pages there")
+
+
 @pytest.fixture
 def io_loop() -> Iterator[IOLoop]:
     """Give each test a loop of its own that leaves nothing behind.

@@ -5,6 +5,7 @@ import * as format from './format.js';
 import { quantile, rate, total } from './numbers.js';
 
 const MOST_POINTS = 600;
+const LEAST_SECONDS = 30;
 
 const latency = (share) => (now, before) => quantile(now, before, 'gtower_publish_duration_seconds', share);
 const lag = (now, before) => quantile(now, before, 'gtower_loop_lag_seconds', 0.99);
@@ -153,6 +154,6 @@ class History {
       points.push(values[index]);
       if (points.length > MOST_POINTS) points.shift();
     });
-    this.chart.show(this.points);
+    this.chart.show(this.points, [Math.min(this.points[0][0], now.at - LEAST_SECONDS), now.at]);
   }
 }
