@@ -17,7 +17,7 @@ VENDOR_READY := $(VENDOR)/socket.io.min.js
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test bench check format docs lock screenshots
+.PHONY: help install run test bench soak check format docs lock screenshots
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: install  ## Run all tests (ARGS="-k rooms" picks some)
 
 bench: install  ## Measure beside Node and python-socketio (BENCH=W1,W3 picks, N=1000 sizes)
 	@$(MAKE) --no-print-directory -C benchmarks INTERPRETER=$(abspath $(BIN)/python)
+
+soak: install  ## Let clients come, stall, flood and go for MINUTES, and see whether anything stays
+	@$(BIN)/python -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 check: install  ## Check form, types and who imports whom
 	$(BIN)/ruff format --check .
