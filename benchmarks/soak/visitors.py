@@ -15,6 +15,7 @@ STALLED_ROOM = "soak-stalled"
 
 _FLOOD_EVENTS = 3000
 _STALL_SECONDS = 15.0
+_VISIT_SECONDS = 120.0
 _FLOOD_SECONDS = 15.0
 _SEPARATOR = "\x1e"
 
@@ -56,7 +57,8 @@ class Visitors:
                 [visit for visit, _ in visits], [weight for _, weight in visits]
             )
             try:
-                await visit()
+                async with asyncio.timeout(_VISIT_SECONDS):
+                    await visit()
             except Gone:
                 self.outcomes["gone"] += 1
             except (Refused, HTTPClientError, OSError, TimeoutError) as problem:

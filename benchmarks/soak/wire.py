@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import socket
+from collections.abc import Awaitable
 from typing import Any, Self
 
 PATIENCE_SECONDS = 30.0
@@ -31,6 +32,7 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._buffer = bytearray()
         self.pid: str | None = None
         self.offset: str | None = None
         self.close_code: int | None = None
@@ -150,23 +152,39 @@ class Connection:
                 return packet
 
     async def _next_packet(self) -> str:
-        try:
-            first, second = await self._reader.readexactly(2)
-            size = second & 0x7F
-            if size > 125:
-                size = int.from_bytes(
-                    await self._reader.readexactly(2 if size == 126 else 8), "big"
-                )
-            content = await self._reader.readexactly(size)
-        except (OSError, asyncio.IncompleteReadError) as problem:
-            raise Gone from problem
-        if first & 0x0F == _CLOSE:
+        while (frame := self._take_frame()) is None:
+            # Whoever stops waiting here loses nothing of a frame that has come in part.
+            try:
+                arrived = await self._reader.read(65_536)
+            except OSError as problem:
+                raise Gone from problem
+            if not arrived:
+                raise Gone
+            self._buffer += arrived
+        opcode, content = frame
+        if opcode == _CLOSE:
             self.close_code = int.from_bytes(content[:2], "big")
             raise Gone
         return content.decode()
 
-    async def _within(self, awaited: Any) -> Any:
-        return await asyncio.wait_for(awaited, PATIENCE_SECONDS)
+    def _take_frame(self) -> tuple[int, bytes] | None:
+        buffer = self._buffer
+        if len(buffer) < 2:
+            return None
+        size, begin = buffer[1] & 0x7F, 2
+        if size > 125:
+            begin += 2 if size == 126 else 8
+            size = int.from_bytes(buffer[2:begin], "big")
+        if len(buffer) < max(begin, begin + size):
+            return None
+        frame = buffer[0] & 0x0F, bytes(buffer[begin : begin + size])
+        del buffer[: begin + size]
+        return frame
+
+    async def _within(self, awaited: Awaitable[Any]) -> Any:
+        # Not `asyncio.wait_for`, which in Python 3.11 may swallow a cancellation.
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await awaited
 
 
 def event_of(packet: str) -> tuple[str, Any]:
