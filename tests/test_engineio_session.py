@@ -461,6 +461,20 @@ def test_a_client_that_is_not_read_from_is_not_blamed_for_its_pong(world: World)
     assert world.session.close_code == 4201
 
 
+def test_a_client_is_not_blamed_while_what_it_sent_is_taken_up_one_by_one(world: World) -> None:
+    for number in range(32):
+        world.session.receive(("4", str(number)))
+    world.session.when_readable(lambda: None)
+    # There is room for more by now, but nobody has been told to read it.
+    world.session.inbox.clear()
+    world.pass_time(25)
+    world.pass_time(20)
+    assert not world.session.is_closed
+    world.session.check_readable()
+    world.pass_time(20)
+    assert world.closed_with() == (State.CLOSING, 4201, "no pong")
+
+
 # Upgrading
 
 

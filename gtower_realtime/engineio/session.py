@@ -584,8 +584,8 @@ class Session:
             self._ping_mark = self._events.current_mark()
             self._heartbeat_at += self._limits.ping_timeout
             self._enqueue(_PING)
-        elif not self.is_readable:
-            # Its pong may lie unread behind what we do not want to read yet.
+        elif self._on_readable or not self.is_readable:
+            # Its pong may lie unread behind what is not read yet.
             self._heartbeat_at += self._limits.ping_timeout
         else:
             self.close(NO_PONG, "no pong", discard=True)
