@@ -1,6 +1,6 @@
 """Who is connected: one entry per namespace connection, in order of connecting. No I/O."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,6 +35,7 @@ class ClientRegistry:
         self._positions: OrderedDict[str, int] = OrderedDict()
         self._next_position = 0
         self._departed = 0
+        self._connections_of: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -45,8 +46,20 @@ class ClientRegistry:
     def __iter__(self) -> Iterator[Client]:
         return iter(self._clients.values())
 
+    @property
+    def users(self) -> int:
+        """How many different users are connected."""
+        return len(self._connections_of)
+
+    @property
+    def with_user(self) -> int:
+        """How many clients have a user."""
+        return self._connections_of.total()
+
     def add(self, client: Client) -> None:
         """Register a client that has just been accepted."""
+        if client.user_id is not None:
+            self._connections_of[client.user_id] += 1
         self._clients[client.id] = client
         self._positions[client.id] = self._next_position
         self._next_position += 1
@@ -64,6 +77,10 @@ class ClientRegistry:
         """Forget the client and return it; None when it was not there."""
         client = self._clients.pop(client_id, None)
         if client is not None:
+            if client.user_id is not None:
+                self._connections_of[client.user_id] -= 1
+                if not self._connections_of[client.user_id]:
+                    del self._connections_of[client.user_id]
             self._departed += 1
             self._forget_long_departed()
         return client

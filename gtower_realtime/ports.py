@@ -219,6 +219,12 @@ class Transport(Protocol):
     def rooms(self) -> Iterable[str]:
         """Return the names of all rooms that have a member."""
 
+    def room_count(self) -> int:
+        """Return how many rooms have a member, at once however many there are."""
+
+    def membership_count(self) -> int:
+        """Return how many members all rooms have together, at once."""
+
     def members_of(self, room: str) -> list[str]:
         """Return the ids of the clients in a room."""
 

@@ -190,6 +190,12 @@ class FakeTransport:
     def rooms(self) -> list[str]:
         return sorted({room for one in self.connections.values() for room in one.rooms})
 
+    def room_count(self) -> int:
+        return len(self.rooms())
+
+    def membership_count(self) -> int:
+        return sum(len(one.rooms) for one in self.connections.values())
+
     def members_of(self, room: str) -> list[str]:
         return [
             client_id

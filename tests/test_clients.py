@@ -104,3 +104,17 @@ def test_clients_that_come_and_go_do_not_push_others_out() -> None:
         registry.remove("restless")
     assert page(registry, "c5999", None) == ["stays"]
     assert page(registry, "c0", 1) == ["stays"]
+
+
+def test_users_are_counted_once_however_many_connections_they_have() -> None:
+    registry = a_registry("c1")
+    for client_id, user_id in (("c2", "u1"), ("c3", "u1"), ("c4", "u2")):
+        registry.add(a_client(client_id, user_id=user_id))
+    assert (registry.users, registry.with_user) == (2, 3)
+    registry.remove("c2")
+    registry.remove("c2")
+    registry.remove("c1")
+    assert (registry.users, registry.with_user) == (2, 2)
+    registry.remove("c3")
+    registry.remove("c4")
+    assert (registry.users, registry.with_user) == (0, 0)

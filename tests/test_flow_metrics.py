@@ -3,6 +3,7 @@
 import asyncio
 import json
 import platform
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from gtower_realtime.events.server import SERVER_EVENTS
 from handlers import api, openapi, pages
 from tests.exposition import Exposition, scrape
 from tests.socketio_wire import Wire, open_client, open_wire
+from tests.test_flow_logs import TOKEN_SECRET, a_token
 from tests.wire import EngineIOClient, until
 
 pytestmark = [pytest.mark.gen_test, pytest.mark.usefixtures("http_server")]
@@ -85,6 +87,51 @@ async def test_the_population_and_what_it_has_sent(base_url: str) -> None:
     assert seen.by("events_refused_total", "code") == {"validation_error": 1}
     assert seen.by("events_published_total", "event") == {"messageBroadcast": 1}
     assert seen("deliveries_total") == 1
+
+
+class TestUsers:
+    @pytest.fixture
+    def environ(self) -> dict[str, str]:
+        return {"GTOWER_JWT_SECRET": TOKEN_SECRET}
+
+    async def test_users_count_once_and_their_own_rooms_not_at_all(
+        self, application: Application, base_url: str
+    ) -> None:
+        async with AsyncExitStack() as stack:
+            wires = []
+            for user_id in ("ann", "ann", "bob"):
+                wire = await stack.enter_async_context(open_wire(base_url))
+                await wire.join(payload={"token": a_token(user_id)})
+                await wire.ask("joinRoom", "sales")
+                wires.append(wire)
+            assert await population(base_url) == {
+                "clients": 3,
+                "users": 2,
+                "rooms": 1,
+                "room_members": 3,
+            }
+            wires[0].close()
+            await until(lambda: wires[0].id not in application.clients)
+            assert await population(base_url) == {
+                "clients": 2,
+                "users": 2,
+                "rooms": 1,
+                "room_members": 2,
+            }
+            for wire in wires[1:]:
+                wire.cut()
+            await until(lambda: not len(application.clients))
+            assert await population(base_url) == {
+                "clients": 0,
+                "users": 0,
+                "rooms": 0,
+                "room_members": 0,
+            }
+
+
+async def population(base_url: str) -> dict[str, float]:
+    seen = await scrape(base_url)
+    return {name: seen(name) for name in ("clients", "users", "rooms", "room_members")}
 
 
 async def test_requests_their_time_and_what_became_of_the_events(base_url: str) -> None:

@@ -193,6 +193,8 @@ class RoomIndexMachine(RuleBasedStateMachine):
             rooms = [room for member, room in self.memberships if member == client_id]
             assert self.index.rooms_of(client_id) == rooms
         assert set(self.index.rooms()) == {room for _, room in self.memberships}
+        assert self.index.room_count == len({room for _, room in self.memberships})
+        assert self.index.memberships == len(self.memberships)
         for room in ("a", "b", "c", "c1", "c2"):
             owner: list[str] = [room] if room in self.audiences else []
             present = owner or [member for member, entered in self.memberships if entered == room]

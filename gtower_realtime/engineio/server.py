@@ -235,15 +235,18 @@ class EngineIOServer:
 
     def _look_at_sessions(self) -> None:
         by_transport = dict.fromkeys(TRANSPORTS, 0)
-        total = most = slow = 0
+        total = most = slow = unlike = 0
         for session in self.sessions.values():
-            by_transport[session.transport_name] += 1
-            if session.flows and not session.has_output:
+            # Nearly all: WebSockets that nothing waits for. The look at each must be a short one.
+            if session.write is not None and not session.queue:
                 continue
+            unlike += 1
+            by_transport[session.transport_name] += 1
             waiting = session.waiting_bytes
             total += waiting
             most = max(most, waiting)
-            slow += waiting > 0 and not session.flows
+            slow += waiting > 0 and session.write is None
+        by_transport["websocket"] += len(self.sessions) - unlike
         metrics = self._metrics
         for transport, count in by_transport.items():
             metrics.connections.labels(transport).set(count)

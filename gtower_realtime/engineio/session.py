@@ -234,11 +234,6 @@ class Session:
         """Whether :meth:`take` would return something."""
         return bool(self.queue)
 
-    @property
-    def flows(self) -> bool:
-        """Whether the client has taken all that was written, and can be written to at once."""
-        return self.write is not None
-
     def send(self, packet: EncodedPacket, droppable: bool = False) -> bool:
         """Queue ``packet`` for the end of this turn; return whether the client will get it.
 

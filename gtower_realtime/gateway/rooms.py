@@ -39,6 +39,8 @@ class RoomIndex(Generic[Connection]):
         self._clients: dict[str, _Membership[Connection]] = {}
         self._everyone: dict[Audience, Members[Connection]] = {}
         self._rooms: dict[str, dict[Audience, Members[Connection]]] = {}
+        self.memberships = 0
+        """How many clients are in rooms, each counted once for each of its rooms."""
 
     def __contains__(self, client_id: object) -> bool:
         return client_id in self._clients
@@ -68,6 +70,7 @@ class RoomIndex(Generic[Connection]):
         membership.rooms[room] = None
         members = self._rooms.setdefault(room, {}).setdefault(membership.audience, {})
         members[client_id] = membership.connection
+        self.memberships += 1
 
     def leave(self, client_id: str, room: str) -> None:
         """End a membership; silent when there is none."""
@@ -81,6 +84,11 @@ class RoomIndex(Generic[Connection]):
         """Return the client's rooms in the order of joining."""
         membership = self._clients.get(client_id)
         return [] if membership is None else list(membership.rooms)
+
+    @property
+    def room_count(self) -> int:
+        """How many rooms have a member."""
+        return len(self._rooms)
 
     def rooms(self) -> Iterator[str]:
         """Yield the name of every room that has a member."""
@@ -109,6 +117,7 @@ class RoomIndex(Generic[Connection]):
         return self._rooms.get(room, {})
 
     def _drop(self, client_id: str, audience: Audience, room: str) -> None:
+        self.memberships -= 1
         by_audience = self._rooms[room]
         members = by_audience[audience]
         del members[client_id]

@@ -108,6 +108,14 @@ class SocketIOTransport:
         """Return the names of all rooms that have a member."""
         return self._index.rooms()
 
+    def room_count(self) -> int:
+        """Return how many rooms have a member."""
+        return self._index.room_count
+
+    def membership_count(self) -> int:
+        """Return how many members all rooms have together."""
+        return self._index.memberships
+
     def members_of(self, room: str) -> list[str]:
         """Return the ids of the clients in a room."""
         return [client for members in self._index.members(room).values() for client in members]
