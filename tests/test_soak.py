@@ -1,12 +1,16 @@
-"""The judgement of a soak: what rises, and what stays behind."""
+"""The judgement of a soak, what rises and what stays behind; and the clients that it lets come."""
 
+import asyncio
 import math
 from collections.abc import Callable
 
 import pytest
 
 from benchmarks.soak.series import WATCHED, Remains, Series, Watched
+from benchmarks.soak.wire import Connection, Gone, Refused, event_of
+from gtower_realtime.application import Application
 from gtower_realtime.metrics import Metrics
+from tests.wire import until
 
 SAMPLES = 60
 SECONDS = 2.0
@@ -78,3 +82,77 @@ def test_memory_is_not_asked_to_be_what_it_was() -> None:
 def test_every_watched_figure_is_a_metric() -> None:
     known = {row.name for row in Metrics().rows()}
     assert [each.metric for each in WATCHED if f"gtower_{each.metric}" not in known] == []
+
+
+# Clients
+
+
+@pytest.mark.gen_test
+@pytest.mark.usefixtures("http_server")
+async def test_a_visitor_comes_back_to_what_it_has_missed(
+    application: Application, http_port: int
+) -> None:
+    lost = await Connection.open(http_port, "10.0.0.1")
+    connected = await lost.join()
+    assert connected["recovered"] is False
+    await lost.ask("joinRoom", "sales")
+    await application.service.send_event_to_room("sales", "first", {"text": "x" * 70_000})
+    assert event_of(await lost.hear())[0] == "first"
+    lost.cut()
+    await until(lambda: connected["clientId"] not in application.clients)
+    await application.service.send_event_to_room("sales", "second", {"text": "x" * 200})
+    back = await Connection.open(http_port, "10.0.0.2")
+    back.pid, back.offset = lost.pid, lost.offset
+    assert (await back.join())["recovered"] is True
+    assert event_of(await back.hear())[0] == "second"
+    await back.close()
+
+
+@pytest.mark.gen_test
+@pytest.mark.usefixtures("http_server")
+async def test_whoever_stops_listening_in_the_middle_of_a_frame_loses_nothing(
+    application: Application, http_port: int
+) -> None:
+    connection = await Connection.open(http_port, "10.0.0.1")
+    await connection.join()
+    for number in range(20):
+        await application.service.broadcast_event(f"event{number}", {"text": "x" * 50_000})
+    heard: list[str] = []
+
+    async def listen() -> None:
+        while True:
+            heard.append(event_of(await connection.hear())[0])
+
+    while len(heard) < 20:
+        listening = asyncio.create_task(listen())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        listening.cancel()
+        await asyncio.wait({listening})
+    assert heard == [f"event{number}" for number in range(20)]
+    await connection.close()
+
+
+@pytest.mark.gen_test
+@pytest.mark.usefixtures("http_server")
+async def test_a_visitor_hears_why_it_was_closed(http_port: int) -> None:
+    connection = await Connection.open(http_port, "10.0.0.1")
+    await connection.say("40{")
+    with pytest.raises(Gone):
+        await connection.hear()
+    assert connection.close_code == 1002
+    connection.cut()
+
+
+class TestRefusals:
+    @pytest.fixture
+    def environ(self) -> dict[str, str]:
+        return {"GTOWER_MAX_CONNECTIONS": "1"}
+
+    @pytest.mark.gen_test
+    @pytest.mark.usefixtures("http_server")
+    async def test_a_visitor_that_is_not_let_in_says_so(self, http_port: int) -> None:
+        first = await Connection.open(http_port, "10.0.0.1")
+        with pytest.raises(Refused, match="503"):
+            await Connection.open(http_port, "10.0.0.2")
+        first.cut()
