@@ -141,6 +141,11 @@ class Application:
             presence = self._every(_PRESENCE_SECONDS, self._tell_presence)
             self._housekeeping.append(asyncio.create_task(presence))
 
+    def summary(self) -> str:
+        """Say in one line how the server is, and for how many."""
+        rooms = self.service.directory.room_count
+        return f"{self.service.state}: {len(self.clients)} clients in {rooms} rooms"
+
     async def stop(self) -> None:
         """Let go of everybody: new work is refused, all are told, every connection is closed."""
         self.service.drain(self.settings.drain_seconds)

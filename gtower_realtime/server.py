@@ -18,6 +18,7 @@ from gtower_realtime.http1.server import HttpServer
 from gtower_realtime.listeners import BACKLOG, ListenError, listen_tcp, listen_unix
 from gtower_realtime.metrics import Traffic
 from gtower_realtime.settings import Settings, SettingsError
+from gtower_realtime.systemd import ServiceManager
 from gtower_realtime.timestamps import SystemClock
 
 TEST_PAGE = "/websocket-client-example.html"
@@ -26,6 +27,11 @@ _MAX_HEADER_BYTES = 16_384
 _IDLE_SECONDS = 75.0
 """How long a connection may take to send a request's headers, and stay open between requests."""
 _BODY_SECONDS = 60.0
+
+_STATUS_SECONDS = 5.0
+
+# How much longer than the drain time the end may take: last words, handlers, the store.
+_SECONDS_BESIDE_DRAIN = 30.0
 
 _FILES_BESIDE_CONNECTIONS = 100
 _UNLIMITED_CONNECTIONS = 1_000_000
@@ -42,6 +48,7 @@ def serve(settings: Settings) -> int:
     set, EX_TEMPFAIL (75) when the store is not for this process.
     """
     logs.configure(settings.log_level, settings.log_format)
+    manager = ServiceManager.from_environment(os.environ)
     try:
         listeners = _listen(settings)
     except ListenError as problem:
@@ -49,7 +56,7 @@ def serve(settings: Settings) -> int:
         return os.EX_UNAVAILABLE
     _allow_open_files(settings.max_connections)
     try:
-        asyncio.run(_serve_on(listeners, settings))
+        asyncio.run(_serve_on(listeners, settings, manager))
     except SettingsError as problem:
         sys.stderr.write("\n".join(problem.problems) + "\n")
         return os.EX_CONFIG
@@ -96,7 +103,9 @@ def _listen(settings: Settings) -> list[socket.socket]:
     return listen_tcp(settings.host, settings.port)
 
 
-async def _serve_on(listeners: list[socket.socket], settings: Settings) -> None:
+async def _serve_on(
+    listeners: list[socket.socket], settings: Settings, manager: ServiceManager
+) -> None:
     application = Application(settings)
     server = http_server(application.tornado_application)
     stopping = _signalled()
@@ -105,12 +114,39 @@ async def _serve_on(listeners: list[socket.socket], settings: Settings) -> None:
     _spare_the_garbage_collector()
     sys.stdout.write(_start_line(settings, listeners) + "\n")
     sys.stdout.flush()
+    manager.ready(application.summary())
+    reports = [
+        asyncio.create_task(_report(application, manager)),
+        asyncio.create_task(_feed_watchdog(manager)),
+    ]
     await stopping.wait()
     logger.info("stopping")
+    manager.stopping(application.summary())
+    # Once, and not again and again: an end that is stuck is to be found out.
+    manager.extend_timeout(settings.drain_seconds + _SECONDS_BESIDE_DRAIN)
     # Polling clients fetch their last words with one more request; new handshakes get 503 by now.
     await application.stop()
     server.stop()
     await server.close_all_connections()
+    for report in reports:
+        report.cancel()
+
+
+async def _report(application: Application, manager: ServiceManager) -> None:
+    """Tell the service manager every few seconds how the server is."""
+    while True:
+        manager.status(application.summary())
+        await asyncio.sleep(_STATUS_SECONDS)
+
+
+async def _feed_watchdog(manager: ServiceManager) -> None:
+    """Show that the loop turns, as often as the service manager wants to see it.
+
+    A task of the loop and not a thread: a loop that is blocked is to be found out.
+    """
+    while manager.watchdog_seconds is not None:
+        manager.alive()
+        await asyncio.sleep(manager.watchdog_seconds / 2)
 
 
 def _signalled() -> asyncio.Event:

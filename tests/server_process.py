@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -13,14 +14,37 @@ _ROOT = Path(__file__).parent.parent
 _PATIENCE_SECONDS = 30
 
 
-class ServerProcess:
-    """One server with settings of its own; ``port`` stays the same over restarts."""
+# What systemd does between fork and exec: the sockets get the numbers from 3 on, and LISTEN_PID is
+# the process's own.
+_HANDING_OVER = """
+import os, sys
+descriptor, program = int(sys.argv[1]), sys.argv[2:]
+if descriptor != 3:
+    os.dup2(descriptor, 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES="test.socket")
+os.execv(program[0], program)
+"""
 
-    def __init__(self, environ: dict[str, str]) -> None:
-        listener, self.port = bind_unused_port()
-        listener.close()
+
+class ServerProcess:
+    """One server with settings of its own; ``port`` stays the same over restarts.
+
+    A ``listener`` is handed over to it as systemd does; without one it listens itself.
+    """
+
+    def __init__(self, environ: dict[str, str], listener: socket.socket | None = None) -> None:
+        self._listener = listener
+        if listener is None:
+            free, self.port = bind_unused_port()
+            free.close()
+        else:
+            address = listener.getsockname()
+            self.port = address[1] if isinstance(address, tuple) else 0
         self._environ = {**os.environ, "GTOWER_PORT": str(self.port), **environ}
         self._process: asyncio.subprocess.Process | None = None
+        self.first_line = ""
+        """What the server has said when it was up."""
 
     @property
     def url(self) -> str:
@@ -29,15 +53,37 @@ class ServerProcess:
 
     async def start(self) -> None:
         """Start it; return when it has said that it listens."""
+        await self.launch()
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), _PATIENCE_SECONDS)
+        self.first_line = line.decode()
+
+    async def launch(self) -> None:
+        """Start it and do not wait."""
+        program = [sys.executable, str(_ROOT / "run.py")]
+        descriptors = []
+        if self._listener is not None:
+            descriptors = [self._listener.fileno()]
+            program = [sys.executable, "-c", _HANDING_OVER, str(descriptors[0]), *program]
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(_ROOT / "run.py"),
+            *program,
             cwd=_ROOT,
             env=self._environ,
             stdout=asyncio.subprocess.PIPE,
+            pass_fds=descriptors,
         )
-        assert self._process.stdout is not None
-        await asyncio.wait_for(self._process.stdout.readline(), _PATIENCE_SECONDS)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Wait for its end; return its exit status."""
+        process, self._process = self._process, None
+        assert process is not None
+        return await asyncio.wait_for(process.wait(), _PATIENCE_SECONDS)
 
     async def kill(self) -> None:
         """End it as a crash does: SIGKILL, no word to anybody."""
@@ -48,11 +94,10 @@ class ServerProcess:
         return await self._end(signal.SIGTERM)
 
     async def _end(self, number: signal.Signals) -> int:
-        process, self._process = self._process, None
-        if process is None:
+        if self._process is None:
             return 0
-        process.send_signal(number)
-        return await asyncio.wait_for(process.wait(), _PATIENCE_SECONDS)
+        self.send(number)
+        return await self.ended()
 
 
 async def publish_until_acknowledged(url: str, body: str, key: str) -> None:

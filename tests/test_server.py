@@ -24,6 +24,8 @@ class Stuck:
         self.tornado_application = Application()
     async def start(self):
         pass
+    def summary(self):
+        return "stuck"
     async def stop(self):
         print("draining", flush=True)
         await asyncio.Event().wait()
