@@ -1,9 +1,11 @@
 """The sockets that the server listens on. Knows nothing of who answers on them."""
 
 import errno
+import os
 import socket
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +18,10 @@ _UNIX_SOCKET_MODE = 0o660  # for a reverse proxy in the same group
 # has an IPv4 address; a machine without IPv6 does with the first.
 _BOTH_FAMILIES = {"localhost": ("127.0.0.1", "::1"), "::": ("0.0.0.0", "::")}  # noqa: S104
 _NO_IPV6 = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
+
+
+_FIRST_DESCRIPTOR = 3
+"""Where the sockets of sd_listen_fds(3) begin."""
 
 
 class ListenError(Exception):
@@ -69,6 +75,67 @@ def listen_unix(path: Path) -> socket.socket:
         raise
     listener.setblocking(False)
     return listener
+
+
+def inherited(environ: MutableMapping[str, str]) -> list[socket.socket]:
+    """Return the listening sockets that systemd has handed over; none when it has not.
+
+    The variables are taken out of ``environ``, and the sockets are not passed on to children.
+    Source: sd_listen_fds(3).
+
+    Raises:
+        ListenError: one of them is no stream socket that listens.
+    """
+    count, process, _ = [
+        environ.pop(name, "") for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+    ]
+    if process != str(os.getpid()) or not count.isdecimal():
+        return []
+    return [_handed_over(_FIRST_DESCRIPTOR + place) for place in range(int(count))]
+
+
+def _handed_over(descriptor: int) -> socket.socket:
+    try:
+        os.set_inheritable(descriptor, False)
+        listener = socket.socket(fileno=descriptor)
+        listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as problem:
+        raise ListenError(
+            f"File descriptor {descriptor}, which systemd should have handed over, is no socket "
+            f"({problem.strerror})."
+        ) from None
+    if listener.type != socket.SOCK_STREAM or not listens:
+        listener.close()
+        raise ListenError(
+            f"File descriptor {descriptor} is no stream socket that listens: the socket unit takes "
+            "ListenStream= and no Accept=."
+        )
+    listener.setblocking(False)
+    return listener
+
+
+def is_local(listener: socket.socket) -> bool:
+    """Say whether only this machine reaches a listening socket."""
+    if listener.family == socket.AF_UNIX:
+        return True
+    address = ip_address(listener.getsockname()[0].partition("%")[0])
+    return address.is_loopback
+
+
+def place(listener: socket.socket) -> str:
+    """Return where a socket listens, as settings and messages have it: ``unix:/path``, a URL."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        path = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+        return f"unix:{path}".replace("\0", "@", 1)
+    return f"http://{reachable_name(name[0])}:{name[1]}"
+
+
+def reachable_name(host: str) -> str:
+    """Return what a browser on this machine reaches ``host`` by."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
 
 
 def _addresses(host: str) -> list[_Address]:

@@ -7,6 +7,9 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import structlog
 from tornado import web
@@ -15,7 +18,16 @@ from gtower_realtime import __version__, logs
 from gtower_realtime.application import Application, token_verifier
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
 from gtower_realtime.http1.server import HttpServer
-from gtower_realtime.listeners import BACKLOG, ListenError, listen_tcp, listen_unix
+from gtower_realtime.listeners import (
+    BACKLOG,
+    ListenError,
+    inherited,
+    is_local,
+    listen_tcp,
+    listen_unix,
+    place,
+    reachable_name,
+)
 from gtower_realtime.metrics import Traffic
 from gtower_realtime.settings import Settings, SettingsError
 from gtower_realtime.systemd import ServiceManager
@@ -42,21 +54,19 @@ logger = structlog.get_logger(__name__)
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT and return the exit status; a second signal ends at once.
 
-    The port is taken before anything else is started. One line on standard output says where the
-    server is, once it answers there. Status: 0 after a signal, EX_UNAVAILABLE (69) when it cannot
-    listen or reach its store, EX_CONFIG (78) when tokens cannot be checked with the key that is
-    set, EX_TEMPFAIL (75) when the store is not for this process.
+    The port is taken before anything else is started, unless systemd hands sockets over: then those
+    are used, whatever host and port are set. One line on standard output says where the server is,
+    once it answers there. Status: 0 after a signal, EX_UNAVAILABLE (69) when it cannot listen or
+    reach its store, EX_CONFIG (78) when tokens cannot be checked with the key that is set or
+    strangers could reach a server without keys, EX_TEMPFAIL (75) when the store is not for this
+    process.
     """
     logs.configure(settings.log_level, settings.log_format)
     manager = ServiceManager.from_environment(os.environ)
     try:
-        listeners = _listen(settings)
-    except ListenError as problem:
-        sys.stderr.write(f"{problem}\n")
-        return os.EX_UNAVAILABLE
-    _allow_open_files(settings.max_connections)
-    try:
-        asyncio.run(_serve_on(listeners, settings, manager))
+        with _listeners(settings) as listeners:
+            _allow_open_files(settings.max_connections)
+            asyncio.run(_serve_on(listeners, settings, manager))
     except SettingsError as problem:
         sys.stderr.write("\n".join(problem.problems) + "\n")
         return os.EX_CONFIG
@@ -66,9 +76,9 @@ def serve(settings: Settings) -> int:
     except StoreUnavailable as problem:
         sys.stderr.write(f"{problem.message}\n")
         return os.EX_UNAVAILABLE
-    finally:
-        if settings.unix_socket:
-            settings.unix_socket.unlink(missing_ok=True)
+    except ListenError as problem:
+        sys.stderr.write(f"{problem}\n")
+        return os.EX_UNAVAILABLE
     return os.EX_OK
 
 
@@ -97,20 +107,53 @@ def http_server(application: web.Application) -> HttpServer:
     )
 
 
-def _listen(settings: Settings) -> list[socket.socket]:
-    if settings.unix_socket:
-        return [listen_unix(settings.unix_socket)]
-    return listen_tcp(settings.host, settings.port)
+class _Listeners(NamedTuple):
+    sockets: list[socket.socket]
+    are_inherited: bool
+    """Whether they stay open when this process ends, and what connects then waits in them."""
 
 
-async def _serve_on(
-    listeners: list[socket.socket], settings: Settings, manager: ServiceManager
-) -> None:
+@contextmanager
+def _listeners(settings: Settings) -> Iterator[_Listeners]:
+    """Give what to listen on; a file that was made for it is gone in the end."""
+    sockets = inherited(os.environ)
+    if sockets:
+        _check_reach(sockets, settings)
+        yield _Listeners(sockets, are_inherited=True)
+    elif settings.unix_socket:
+        sockets = [listen_unix(settings.unix_socket)]
+        try:
+            yield _Listeners(sockets, are_inherited=False)
+        finally:
+            settings.unix_socket.unlink(missing_ok=True)
+    else:
+        yield _Listeners(listen_tcp(settings.host, settings.port), are_inherited=False)
+
+
+def _check_reach(sockets: Iterable[socket.socket], settings: Settings) -> None:
+    """Check of sockets that somebody else has made what `Settings.load` checks of the host.
+
+    Raises:
+        SettingsError: other machines reach one of them, and there is no API key.
+    """
+    if settings.api_keys or settings.insecure:
+        return
+    problems = [
+        f"{place(listener)}, from systemd: other machines can reach this address and no API key is "
+        "set: set GTOWER_API_KEYS, or GTOWER_INSECURE=true to serve everybody"
+        for listener in sockets
+        if not is_local(listener)
+    ]
+    if problems:
+        raise SettingsError(problems)
+
+
+async def _serve_on(listeners: _Listeners, settings: Settings, manager: ServiceManager) -> None:
     application = Application(settings)
     server = http_server(application.tornado_application)
     stopping = _signalled()
     await application.start()
-    await server.listen(listeners)
+    await server.listen(listeners.sockets)
     _spare_the_garbage_collector()
     sys.stdout.write(_start_line(settings, listeners) + "\n")
     sys.stdout.flush()
@@ -188,17 +231,13 @@ def _allow_open_files(connections: int) -> None:
         logger.warning("too_few_open_files", limit=granted, max_connections=connections)
 
 
-def _start_line(settings: Settings, listeners: list[socket.socket]) -> str:
-    if settings.unix_socket:
-        place, page = settings.host, TEST_PAGE
+def _start_line(settings: Settings, listeners: _Listeners) -> str:
+    if listeners.are_inherited:
+        where = place(listeners.sockets[0])
+    elif settings.unix_socket:
+        where = settings.host
     else:
-        port = listeners[0].getsockname()[1]
-        place = f"http://{_reachable_name(settings.host)}:{port}"
-        page = place + TEST_PAGE
-    return f"GTower Realtime {__version__} on {place} · test page {page}"
-
-
-def _reachable_name(host: str) -> str:
-    if host in {"0.0.0.0", "::"}:  # noqa: S104
-        return "localhost"
-    return f"[{host}]" if ":" in host else host
+        port = listeners.sockets[0].getsockname()[1]
+        where = f"http://{reachable_name(settings.host)}:{port}"
+    page = where + TEST_PAGE if where.startswith("http") else TEST_PAGE
+    return f"GTower Realtime {__version__} on {where} · test page {page}"

@@ -1,6 +1,8 @@
 """The server as systemd runs it: what it is told, and what it is handed over."""
 
 import asyncio
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,3 +90,57 @@ async def test_a_server_that_cannot_start_is_never_ready(
     await process.launch()
     assert await process.ended() != 0
     assert manager.waiting() == []
+
+
+# Sockets that are handed over
+
+
+@pytest.fixture
+def unix_listener(tmp_path: Path) -> Iterator[socket.socket]:
+    """Give a unix socket that systemd might hold."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "gtower.sock"))
+        listener.listen()
+        yield listener
+
+
+def is_socket(path: str) -> bool:
+    return Path(path).is_socket()
+
+
+async def test_a_tcp_socket_of_systemd_is_used_whatever_port_is_set() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        process = ServerProcess({"GTOWER_DATABASE_URL": "memory:", "GTOWER_PORT": "1"}, listener)
+        await process.start()
+        assert f" on http://127.0.0.1:{process.port} · " in process.first_line
+        async with open_client(process.url) as client:
+            assert await client.ask("joinRoom", "sales") == [{"ok": True, "room": "sales"}]
+        assert await process.stop() == 0
+
+
+async def test_a_unix_socket_of_systemd_is_used_and_never_removed(
+    unix_listener: socket.socket,
+) -> None:
+    path = unix_listener.getsockname()
+    process = ServerProcess({"GTOWER_DATABASE_URL": "memory:"}, unix_listener)
+    for _ in range(2):
+        await process.start()
+        assert f" on unix:{path} · " in process.first_line
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        assert await process.stop() == 0
+        assert is_socket(path)
+
+
+async def test_without_a_key_a_socket_that_strangers_reach_is_refused() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        process = ServerProcess({"GTOWER_DATABASE_URL": "memory:"}, listener)
+        await process.launch()
+        assert await process.ended() == os.EX_CONFIG
+        process = ServerProcess(
+            {"GTOWER_DATABASE_URL": "memory:", "GTOWER_INSECURE": "true"}, listener
+        )
+        await process.start()
+        assert await process.stop() == 0

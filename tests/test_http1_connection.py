@@ -9,6 +9,7 @@ import structlog
 from tornado.ioloop import IOLoop
 from tornado.web import Application, RequestHandler, stream_request_body
 
+from gtower_realtime.http1.connection import HttpConnection
 from gtower_realtime.http1.server import HttpServer
 from gtower_realtime.metrics import Traffic
 from tests.wire import PATIENCE_SECONDS, until
@@ -337,3 +338,34 @@ async def test_a_body_that_nobody_took_does_not_disturb_the_next_request(connect
     received = await ask(connect, refused + wanted)
     assert received.startswith(b"HTTP/1.1 413 ")
     assert received.endswith(ok(b"POST b ho", b"Connection: close"))
+
+
+class Peer(asyncio.Transport):
+    """A transport whose other end has an address."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__({"peername": address})
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Take any limits."""
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8::ffff:7", "2001:db8::ffff:7"),
+    ],
+)
+async def test_an_ipv4_client_has_its_address_on_a_socket_for_both_families(
+    io_loop: IOLoop, address: str, shown: str
+) -> None:
+    server = HttpServer(
+        Application(), max_header_bytes=1, idle_seconds=1, body_seconds=1, backlog=1
+    )
+    await server.listen([])
+    connection = HttpConnection(server)
+    connection.connection_made(Peer((address, 1)))
+    assert connection.context.remote_ip == shown
+    connection.connection_lost(None)

@@ -1,4 +1,5 @@
 import errno
+import os
 import socket
 import stat
 from collections.abc import Iterator
@@ -8,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from gtower_realtime.listeners import ListenError, listen_tcp, listen_unix
+from gtower_realtime import listeners
+from gtower_realtime.listeners import (
+    ListenError,
+    inherited,
+    is_local,
+    listen_tcp,
+    listen_unix,
+    place,
+    reachable_name,
+)
 
 
 @pytest.fixture
@@ -18,10 +28,10 @@ def taken() -> Iterator[socket.socket]:
         yield listener
 
 
-def ips_and_ports(listeners: list[socket.socket]) -> list[tuple[str, int]]:
+def ips_and_ports(sockets: list[socket.socket]) -> list[tuple[str, int]]:
     """Return where the sockets listen, and close them."""
-    names = [listener.getsockname()[:2] for listener in listeners]
-    for listener in listeners:
+    names = [listener.getsockname()[:2] for listener in sockets]
+    for listener in sockets:
         listener.close()
     return names
 
@@ -56,9 +66,9 @@ def test_a_free_port_is_free_on_both_addresses(monkeypatch: pytest.MonkeyPatch) 
         return create_server(address, **options)
 
     monkeypatch.setattr(socket, "create_server", taken_once)
-    listeners = ips_and_ports(listen_tcp("localhost", 0))
+    both = ips_and_ports(listen_tcp("localhost", 0))
     assert refused
-    assert len({port for _, port in listeners}) == 1
+    assert len({port for _, port in both}) == 1
 
 
 def test_a_port_that_is_taken_is_named(taken: socket.socket) -> None:
@@ -130,3 +140,68 @@ def test_a_unix_socket_in_a_directory_that_is_missing_is_refused(tmp_path: Path)
     with pytest.raises(ListenError) as caught:
         listen_unix(path)
     assert str(caught.value) == f"Cannot listen on {path}: No such file or directory."
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("localhost", "localhost"),
+        ("0.0.0.0", "localhost"),
+        ("::", "localhost"),
+        ("::1", "[::1]"),
+        ("chat.example.com", "chat.example.com"),
+    ],
+)
+def test_the_start_line_names_a_host_that_a_browser_reaches(host: str, name: str) -> None:
+    assert reachable_name(host) == name
+
+
+def test_nothing_is_inherited_without_the_variables() -> None:
+    assert inherited({}) == []
+
+
+@pytest.mark.parametrize("process", ["1", "", "nonsense"])
+def test_sockets_for_another_process_are_left_alone(process: str) -> None:
+    environ = {"LISTEN_FDS": "1", "LISTEN_PID": process, "LISTEN_FDNAMES": "x", "HOME": "/"}
+    assert inherited(environ) == []
+    assert environ == {"HOME": "/"}
+
+
+def test_what_was_handed_over_and_does_not_listen_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as deaf:
+        monkeypatch.setattr(listeners, "_FIRST_DESCRIPTOR", os.dup(deaf.fileno()))
+        with pytest.raises(ListenError) as caught:
+            inherited({"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
+    assert str(caught.value) == (
+        f"File descriptor {listeners._FIRST_DESCRIPTOR} is no stream socket that listens: the "
+        "socket unit takes ListenStream= and no Accept=."
+    )
+
+
+def test_what_was_handed_over_and_is_no_socket_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "file").open("w") as file:
+        monkeypatch.setattr(listeners, "_FIRST_DESCRIPTOR", file.fileno())
+        with pytest.raises(ListenError) as caught:
+            inherited({"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
+    assert str(caught.value) == (
+        f"File descriptor {listeners._FIRST_DESCRIPTOR}, which systemd should have handed over, is "
+        "no socket (Socket operation on non-socket)."
+    )
+
+
+def test_who_reaches_a_socket_is_told_by_its_address(tmp_path: Path) -> None:
+    addresses = ["127.0.0.1", "0.0.0.0"]
+    sockets = [socket.create_server((address, 0)) for address in addresses]
+    sockets.append(listen_unix(tmp_path / "gtower.sock"))
+    assert [is_local(listener) for listener in sockets] == [True, False, True]
+    port = sockets[1].getsockname()[1]
+    assert [place(listener) for listener in sockets[1:]] == [
+        f"http://localhost:{port}",
+        f"unix:{tmp_path}/gtower.sock",
+    ]
+    for listener in sockets:
+        listener.close()

@@ -68,17 +68,3 @@ def test_a_limit_of_files_that_is_enough_is_left_alone(file_limits: tuple[int, i
     resource.setrlimit(resource.RLIMIT_NOFILE, (500, hard))
     server._allow_open_files(300)
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (500, hard)
-
-
-@pytest.mark.parametrize(
-    ("host", "name"),
-    [
-        ("localhost", "localhost"),
-        ("0.0.0.0", "localhost"),
-        ("::", "localhost"),
-        ("::1", "[::1]"),
-        ("chat.example.com", "chat.example.com"),
-    ],
-)
-def test_the_start_line_names_a_host_that_a_browser_reaches(host: str, name: str) -> None:
-    assert server._reachable_name(host) == name

@@ -50,6 +50,8 @@ _HEADERS_TOO_LARGE = (
     b"Connection: close\r\nContent-Length: 0\r\n\r\n"
 )
 
+_IPV4_MAPPED = "::ffff:"
+
 # What Tornado gives a peer on a unix socket.
 _NO_ADDRESS = "0.0.0.0"  # noqa: S104
 
@@ -161,7 +163,8 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
         self._transport.set_write_buffer_limits(high=0)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
-            self.context.remote_ip = peer[0]
+            # A socket for both families, as systemd makes them, shows IPv4 addresses within IPv6.
+            self.context.remote_ip = peer[0].removeprefix(_IPV4_MAPPED)
         self._server.connections.add(self)
         self._await_until(self._server.idle_seconds)
         self._timer = self._server.loop.call_later(self._server.idle_seconds, self._check_time)
