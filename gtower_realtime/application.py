@@ -56,6 +56,7 @@ _FLOOD_PENALTY_SECONDS = 5.0
 _EXPIRE_SECONDS = 1.0
 _TRIM_SECONDS = 30.0
 _PRESENCE_SECONDS = 0.1
+_LET_GO_SECONDS = 0.1
 
 
 class Application:
@@ -147,8 +148,15 @@ class Application:
         return f"{self.service.state}: {len(self.clients)} clients in {rooms} rooms"
 
     async def stop(self) -> None:
-        """Let go of everybody: new work is refused, all are told, every connection is closed."""
+        """Let go of everybody over the drain time: new work is refused, all are told and closed.
+
+        It ends earlier when nobody is left.
+        """
         self.service.drain(self.settings.drain_seconds)
+        while True:
+            if not self.service.let_go():
+                break
+            await asyncio.sleep(_LET_GO_SECONDS)
         await self.socketio.shutdown()
         await self.dashboard.stop()
         for task in self._housekeeping:

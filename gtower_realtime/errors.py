@@ -160,6 +160,10 @@ class Draining(RealtimeError):
 
     code, http_status, retryable = "draining", 503, True
 
+    def __init__(self, message: str) -> None:
+        # On this connection the same process would answer.
+        super().__init__(message, headers={"Retry-After": "1", "Connection": "close"})
+
 
 class Overloaded(RealtimeError):
     """The server has no room for this now; nothing was stored. Ask again later."""

@@ -167,7 +167,11 @@ async def _serve_on(listeners: _Listeners, settings: Settings, manager: ServiceM
     manager.stopping(application.summary())
     # Once, and not again and again: an end that is stuck is to be found out.
     manager.extend_timeout(settings.drain_seconds + _SECONDS_BESIDE_DRAIN)
-    # Polling clients fetch their last words with one more request; new handshakes get 503 by now.
+    if listeners.are_inherited:
+        # What connects from now on waits in the socket for the next process.
+        server.stop()
+    # Else it is answered to the end: polls on new connections, health checks, and 503 for what is
+    # new, where there would be refused connections.
     await application.stop()
     server.stop()
     await server.close_all_connections()

@@ -6,7 +6,6 @@ docs/embedding.md.
 """
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from gtower_realtime.batches import BatchItem, Outcome, send_batch
 from gtower_realtime.clients import Client, ClientRegistry
 from gtower_realtime.connections import Arrival, Connections
 from gtower_realtime.directory import Directory
+from gtower_realtime.draining import Drain
 from gtower_realtime.errors import (
     Draining,
     Forbidden,
@@ -130,7 +130,7 @@ class RealtimeService:
         """Who is connected, and where."""
         self.analytics = Analytics(journal=journal, clients=clients, clock=clock, metrics=metrics)
         """What happened minute by minute."""
-        self._is_draining = False
+        self._drain = Drain(transport, clients, clock)
         self._metrics = metrics
         self.monitor = Monitor(
             publisher=self._publisher,
@@ -159,7 +159,7 @@ class RealtimeService:
     @property
     def state(self) -> ServiceState:
         """What ``status`` says: ``active``, ``draining`` or ``degraded``."""
-        if self._is_draining:
+        if self._drain.has_begun:
             return "draining"
         return "degraded" if self._journal.is_failing else "active"
 
@@ -173,28 +173,31 @@ class RealtimeService:
 
     def refusal_of_new_work(self) -> RealtimeError | None:
         """Return why nothing new is taken up at the moment; None when it is."""
-        if self._is_draining:
-            return Draining("The server is going down.", headers=_RETRY_SOON)
+        if self._drain.has_begun:
+            return Draining("The server is going down.")
         if self._journal.is_failing:
             return StoreUnavailable("The event store does not answer.", headers=_RETRY_SOON)
         return None
 
     def failing_parts(self) -> list[str]:
         """Return the parts that keep this process from taking new connections."""
-        parts = {"draining": self._is_draining, "store": self._journal.is_failing}
+        parts = {"draining": self._drain.has_begun, "store": self._journal.is_failing}
         return [name for name, is_failing in parts.items() if is_failing]
 
-    def drain(self, spread_seconds: float) -> None:
-        """Take up nothing new, and tell each client when to come back, spread over the time."""
-        self._is_draining = True
+    def drain(self, seconds: float) -> None:
+        """Take up nothing new, and tell each client when to come back, spread over the time.
+
+        What clients say goes on being answered until they are let go.
+        """
         self._connections.stop_announcing()
-        for client in self._clients:
-            reconnect_in_ms = secrets.randbelow(round(spread_seconds * 1000) + 1)
-            self._transport.send(
-                client.id,
-                "serverShutdown",
-                {"reconnectInMs": reconnect_in_ms, "timestamp": self._timestamp()},
-            )
+        self._drain.begin(seconds)
+
+    def let_go(self) -> bool:
+        """Close the clients whose time to go has come; return whether any are left.
+
+        To be called a few times a second from :meth:`drain` on.
+        """
+        return self._drain.let_go()
 
     # Connections
 

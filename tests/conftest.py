@@ -58,7 +58,8 @@ def environ() -> dict[str, str]:
 @pytest.fixture
 def application(io_loop: IOLoop, environ: dict[str, str]) -> Application:
     """Give the whole server, built as in production, not yet listening."""
-    return Application(Settings.load({"GTOWER_DATABASE_URL": "memory:", **environ}))
+    quick = {"GTOWER_DATABASE_URL": "memory:", "GTOWER_DRAIN_SECONDS": "0"}
+    return Application(Settings.load({**quick, **environ}))
 
 
 @pytest.fixture

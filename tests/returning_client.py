@@ -22,6 +22,8 @@ class ReturningClient:
         self.connects: list[dict[str, Any]] = []
         self.joined = 0
         self.disconnects = 0
+        self.refusals: list[str] = []
+        """Why attempts to come back failed; to wait for too long is none."""
         self.reports: list[dict[str, Any]] = []
 
     @classmethod
@@ -84,4 +86,6 @@ class ReturningClient:
                     self.joined += 1
                 elif "disconnected" in report:
                     self.disconnects += 1
+                elif report.get("refused", "timeout") != "timeout":
+                    self.refusals.append(report["refused"])
                 self._news.notify_all()

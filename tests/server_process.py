@@ -41,7 +41,8 @@ class ServerProcess:
         else:
             address = listener.getsockname()
             self.port = address[1] if isinstance(address, tuple) else 0
-        self._environ = {**os.environ, "GTOWER_PORT": str(self.port), **environ}
+        own = {"GTOWER_PORT": str(self.port), "GTOWER_DRAIN_SECONDS": "0"}
+        self._environ = {**os.environ, **own, **environ}
         self._process: asyncio.subprocess.Process | None = None
         self.first_line = ""
         """What the server has said when it was up."""
@@ -100,8 +101,13 @@ class ServerProcess:
         return await self.ended()
 
 
-async def publish_until_acknowledged(url: str, body: str, key: str) -> None:
-    """Post an event again and again, with one idempotency key, until it is acknowledged."""
+async def publish_until_acknowledged(
+    url: str, body: str, key: str, refused: list[str] | None = None
+) -> None:
+    """Post an event again and again, with one idempotency key, until it is acknowledged.
+
+    What kept it from reaching a server is added to ``refused``; an answer is none of it.
+    """
     while True:
         try:
             await AsyncHTTPClient().fetch(
@@ -114,6 +120,8 @@ async def publish_until_acknowledged(url: str, body: str, key: str) -> None:
             code = getattr(problem, "code", 599)
             if code < 500 and code != 409:
                 raise
+            if code == 599 and refused is not None:
+                refused.append(repr(problem))
             await asyncio.sleep(0.02)  # the server is gone; nothing tells when it is back
         else:
             return

@@ -48,6 +48,7 @@ FLOORS = (
         "idempotency",
         "batches",
         "monitor",
+        "draining",
         "service",
     ),
     # What two of the edges share.

@@ -634,20 +634,53 @@ async def test_a_draining_service_refuses_what_is_sent_and_stores_nothing() -> N
     with pytest.raises(Draining) as caught:
         await world.service.broadcast_event("dealWon", {})
     assert (caught.value.code, caught.value.http_status) == ("draining", 503)
-    assert caught.value.headers == {"Retry-After": "1"}
+    assert caught.value.headers == {"Retry-After": "1", "Connection": "close"}
     assert world.store.events == []
     assert world.transport.events_of("c1") == ["serverShutdown"]
 
 
-async def test_clients_are_told_when_to_come_back_spread_over_the_time() -> None:
+async def test_clients_are_told_when_to_come_back_and_let_go_then() -> None:
     world = await make_world()
-    await world.connect(*(f"c{number}" for number in range(100)))
+    await world.connect("c1", "c2", "c3", "c4")
     world.service.drain(2)
-    told = [payload for number in range(100) for _, payload in world.received(f"c{number}")]
-    assert all(sorted(payload) == ["reconnectInMs", "timestamp"] for payload in told)
-    delays = [payload["reconnectInMs"] for payload in told]
-    assert len(delays) == 100
-    assert 0 <= min(delays) < max(delays) <= 2000
+    told = [world.received(client_id) for client_id in ("c1", "c2", "c3", "c4")]
+    assert told == [
+        [("serverShutdown", {"reconnectInMs": wait, "timestamp": TS})]
+        for wait in (0, 500, 1000, 1500)
+    ]
+    steps = []
+    for _ in range(4):
+        steps.append((world.service.let_go(), list(world.transport.closed)))
+        for client_id in world.transport.closed:
+            world.service.client_disconnected(client_id, may_return=True)
+        world.clock.advance(0.5)
+    assert steps == [
+        (True, ["c1"]),
+        (True, ["c1", "c2"]),
+        (True, ["c1", "c2", "c3"]),
+        (False, ["c1", "c2", "c3", "c4"]),
+    ]
+    assert set(world.transport.closed.values()) == {(1012, "server shutting down")}
+
+
+async def test_a_drain_is_over_when_nobody_is_left() -> None:
+    world = await make_world()
+    await world.connect("c1", "c2", "c3")
+    world.service.drain(60)
+    assert world.service.let_go()
+    for client_id in ("c1", "c2", "c3"):
+        world.service.client_disconnected(client_id, may_return=True)
+    assert not world.service.let_go()
+    assert world.transport.closed == {"c1": (1012, "server shutting down")}
+
+
+async def test_what_clients_say_is_recorded_while_the_server_drains() -> None:
+    world = await make_world()
+    await world.connect("c1", "c2")
+    world.service.drain(60)
+    receipt = await world.service.relay_message("c1", "last words")
+    assert receipt.recipients == 1
+    assert [event.event for event in world.store.events] == ["messageBroadcast"]
 
 
 async def test_nobody_is_told_of_the_others_that_a_draining_server_lets_go() -> None:

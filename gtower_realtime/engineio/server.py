@@ -256,7 +256,7 @@ class EngineIOServer:
 
     def _check_capacity(self, address: str) -> None:
         if self._settled is not None:
-            raise Draining("The server is shutting down.", headers={"Retry-After": "1"})
+            raise Draining("The server is shutting down.")
         refusal = self._config.gate()
         if refusal is not None:
             raise refusal

@@ -8,6 +8,7 @@ import structlog
 
 from gtower_realtime.clients import Client
 from gtower_realtime.connections import Arrival
+from gtower_realtime.draining import SHUTDOWN
 from gtower_realtime.errors import Overloaded, RealtimeError, StoreUnavailable
 from gtower_realtime.events.client import client_event
 from gtower_realtime.gateway.pace import TOO_MANY_REQUESTS, Pace
@@ -59,6 +60,10 @@ class ClientEvents:
             server.on("*", self._said, namespace=namespace)
 
     async def _connecting(self, pending: PendingConnection) -> None:
+        if self._service.state == "draining":
+            # Not a connect_error: the stock client would never try again.
+            pending.session.close(SHUTDOWN, "server shutting down")
+            return
         try:
             identity = await self._service.identify(_token(pending))
         except Overloaded:

@@ -27,5 +27,6 @@ socket.on("connected", async (payload) => {
 socket.onAny((event, payload) => {
   if (typeof payload?.n === "number") report({ event, n: payload.n });
 });
+socket.io.on("reconnect_error", (problem) => report({ refused: problem.message }));
 socket.on("disconnect", (reason) => report({ disconnected: reason }));
 process.stdin.on("end", () => process.exit(0)).resume();
