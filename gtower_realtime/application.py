@@ -19,6 +19,7 @@ from gtower_realtime.gateway.dashboard import Dashboard
 from gtower_realtime.gateway.pace import TOO_MANY_REQUESTS, Pace
 from gtower_realtime.gateway.server import SocketIOServer
 from gtower_realtime.gateway.transport import SocketIOTransport
+from gtower_realtime.health import LoopHealth
 from gtower_realtime.identity import ApiKeys, ApiRates
 from gtower_realtime.journal import Journal
 from gtower_realtime.key_sets import KeySet
@@ -68,6 +69,7 @@ class Application:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.metrics = Metrics()
+        self.loop_health = LoopHealth(self.clock.monotonic)
         self.clients = ClientRegistry()
         self.origins = OriginPolicy(settings.cors_origin)
         self.connection_limits = ConnectionLimits(
@@ -134,7 +136,7 @@ class Application:
         loop = asyncio.get_running_loop()
         self.metrics.tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
         self._housekeeping = [
-            asyncio.create_task(watch_loop_lag(self.metrics.loop_lag_seconds.observe)),
+            asyncio.create_task(watch_loop_lag(self._loop_came)),
             asyncio.create_task(self._every(_EXPIRE_SECONDS, self._expire)),
             asyncio.create_task(self._every(_TRIM_SECONDS, self._trim)),
         ]
@@ -171,6 +173,10 @@ class Application:
                 await work()
             except StoreUnavailable as problem:
                 logger.warning("housekeeping_put_off", reason=problem.message)
+
+    def _loop_came(self, late_seconds: float) -> None:
+        self.metrics.loop_lag_seconds.observe(late_seconds)
+        self.loop_health.measured(late_seconds)
 
     async def _expire(self) -> None:
         self.service.end_expired_sessions()
@@ -240,6 +246,7 @@ class Application:
             api_rates=ApiRates(settings.rate_api, self.clock.monotonic),
             origins=self.origins,
             metrics=self.metrics,
+            loop=self.loop_health,
             max_body_bytes=settings.max_body_bytes,
             checks_host=not settings.api_keys and not settings.insecure,
         )

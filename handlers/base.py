@@ -26,6 +26,7 @@ from gtower_realtime.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
+from gtower_realtime.health import LoopHealth
 from gtower_realtime.identity import ApiKeys, ApiRates, Scope
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import MAX_ROOM_NAME, problem_with_name
@@ -51,6 +52,7 @@ class HttpContext:
     api_rates: ApiRates
     origins: OriginPolicy
     metrics: Metrics
+    loop: LoopHealth
     max_body_bytes: int
     checks_host: bool
 

@@ -17,19 +17,26 @@ class MetricsHandler(ApiHandler):
 
 
 class HealthHandler(BaseHandler):
-    """Whether the process is alive: it is, if its loop gets to answer."""
+    """Whether the process is alive; slow to fail, as the cure is a restart."""
 
     def get(self) -> None:
-        """Answer 200."""
-        self.reply(200, {"status": "ok"})
+        """Answer 200, or 503 when the loop was late all the time for half a minute."""
+        loop = self.context.loop
+        answer = {"loopLagSeconds": round(loop.largest_lag, 3)}
+        if loop.is_stuck:
+            self.reply(503, {"status": "failing", "failing": ["loop"], **answer})
+        else:
+            self.reply(200, {"status": "ok", **answer})
 
 
 class ReadinessHandler(BaseHandler):
-    """Whether new connections should be sent here."""
+    """Whether new connections should be sent here; fast to fail, and to be well again."""
 
     def get(self) -> None:
-        """Answer 200, or 503 naming the failing parts."""
+        """Answer 200, or 503 naming the failing parts: ``draining``, ``store``, ``loop``."""
         failing = self.context.service.failing_parts()
+        if self.context.loop.is_late:
+            failing.append("loop")
         if failing:
             self.reply(503, {"status": "not ready", "failing": failing})
         else:

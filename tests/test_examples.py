@@ -173,8 +173,8 @@ async def test_a_browser_gets_what_the_back_end_in_the_same_process_sends(
 async def test_the_realtime_servers_own_endpoints_are_still_there(
     base_url: str, http_server: HTTPServer
 ) -> None:
-    answer = await AsyncHTTPClient().fetch(f"{base_url}/healthz")
-    assert answer.body == b'{"status":"ok"}'
+    answer = await AsyncHTTPClient().fetch(f"{base_url}/readyz")
+    assert answer.body == b'{"status":"ready"}'
 
 
 @pytest.mark.gen_test

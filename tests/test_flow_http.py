@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import aiohttp
 import pytest
@@ -101,24 +100,7 @@ async def test_a_method_that_nobody_knows_is_not_allowed(base_url: str, method: 
     assert (answer.code, json.loads(answer.body)["error"]["code"]) == (405, "method_not_allowed")
 
 
-# Health and metrics
-
-
-async def test_health_and_readiness_differ_while_draining(
-    base_url: str, application: Application
-) -> None:
-    async def answers() -> list[tuple[int, Any]]:
-        return [
-            (answer.code, json.loads(answer.body))
-            for answer in [await fetch(f"{base_url}/healthz"), await fetch(f"{base_url}/readyz")]
-        ]
-
-    assert await answers() == [(200, {"status": "ok"}), (200, {"status": "ready"})]
-    application.service.drain(0)
-    assert await answers() == [
-        (200, {"status": "ok"}),
-        (503, {"status": "not ready", "failing": ["draining"]}),
-    ]
+# Metrics
 
 
 async def test_metrics_count_requests_by_route_never_by_path(base_url: str) -> None:

@@ -31,7 +31,17 @@ FLOORS = (
         "events",
     ),
     # State and rules, without input or output.
-    ("records", "futures", "ports", "metrics", "clients", "identity", "permissions", "tokens"),
+    (
+        "records",
+        "futures",
+        "ports",
+        "metrics",
+        "health",
+        "clients",
+        "identity",
+        "permissions",
+        "tokens",
+    ),
     # What the server does, part by part, and then all of it as plain methods.
     (
         "journal",
