@@ -23,7 +23,7 @@ from gtower_realtime.health import LoopHealth
 from gtower_realtime.identity import ApiKeys, ApiRates
 from gtower_realtime.journal import Journal
 from gtower_realtime.key_sets import KeySet
-from gtower_realtime.limits import ConnectionLimits
+from gtower_realtime.limits import ConnectionLimits, Rate
 from gtower_realtime.loop_lag import watch_loop_lag
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.origins import OriginPolicy
@@ -90,6 +90,7 @@ class Application:
             committed=self.metrics.store_commit_seconds.observe,
         )
         self.sessions = Sessions()
+        self._verifier = token_verifier(settings, self.clock)
         self.service = RealtimeService(
             transport=self.transport,
             journal=self.journal,
@@ -98,17 +99,13 @@ class Application:
             clients=self.clients,
             clock=self.clock,
             metrics=self.metrics,
-            verifier=token_verifier(settings, self.clock),
+            verifier=self._verifier,
             presence_rooms=settings.presence_rooms,
             max_rooms_per_client=settings.max_rooms_per_client,
             announces_clients=settings.announce_clients,
         )
         self._pace = Pace(
-            {
-                "events": settings.rate_events,
-                "broadcasts": settings.rate_broadcasts,
-                "joins": settings.rate_joins,
-            },
+            _client_rates(settings),
             self.clock.monotonic,
             self._stop_flood,
             lambda rate: self.metrics.rate_limited.labels(rate).inc(),
@@ -123,6 +120,16 @@ class Application:
         self._api_keys = ApiKeys(settings.api_keys)
         self.dashboard = Dashboard(self._dashboard_config(), self.service.monitor, self._api_keys)
         self._housekeeping: list[asyncio.Task[None]] = []
+        self._http_context = HttpContext(
+            service=self.service,
+            api_keys=self._api_keys,
+            api_rates=ApiRates(settings.rate_api, self.clock.monotonic),
+            origins=self.origins,
+            metrics=self.metrics,
+            loop=self.loop_health,
+            max_body_bytes=settings.max_body_bytes,
+            checks_host=_checks_host(settings),
+        )
         self.tornado_application = self._tornado_application()
 
     async def start(self) -> None:
@@ -143,6 +150,36 @@ class Application:
         if self.settings.presence_rooms:
             presence = self._every(_PRESENCE_SECONDS, self._tell_presence)
             self._housekeeping.append(asyncio.create_task(presence))
+
+    def reload(self, settings: Settings) -> None:
+        """Take what `Settings.reloaded` has read anew, all of it or nothing.
+
+        Limits hold for whoever is connected already, except those that were announced to a
+        connection when it was opened; nobody is cut off.
+
+        Raises:
+            SettingsError: tokens cannot be checked with the new key. Everything is as before.
+        """
+        before = self.settings
+        if _token_settings(settings) != _token_settings(before):
+            self._verifier = token_verifier(settings, self.clock)
+        self.settings = settings
+        self.service.change(self._verifier, settings.max_rooms_per_client)
+        self.origins.replace(settings.cors_origin)
+        self.connection_limits.change(
+            settings.max_connections, settings.max_connections_per_address, settings.rate_connects
+        )
+        self.socketio.eio.change(
+            _session_limits(settings), TrustedProxies(settings.trusted_proxies)
+        )
+        if _client_rates(settings) != _client_rates(before):
+            self._pace.change(_client_rates(settings))
+        context = self._http_context
+        self._api_keys.replace(settings.api_keys)
+        if settings.rate_api != before.rate_api:
+            context.api_rates.change(settings.rate_api)
+        context.max_body_bytes = settings.max_body_bytes
+        context.checks_host = _checks_host(settings)
 
     def summary(self) -> str:
         """Say in one line how the server is, and for how many."""
@@ -208,13 +245,7 @@ class Application:
     def _engineio_config(self) -> EngineIOConfig:
         settings = self.settings
         return EngineIOConfig(
-            limits=SessionLimits(
-                ping_interval=settings.ping_interval,
-                ping_timeout=settings.ping_timeout,
-                connect_timeout=settings.connect_timeout,
-                max_message_bytes=settings.max_message_bytes,
-                max_client_buffer_bytes=settings.max_client_buffer_bytes,
-            ),
+            limits=_session_limits(settings),
             connection_limits=self.connection_limits,
             origins=self.origins,
             proxies=TrustedProxies(settings.trusted_proxies),
@@ -239,17 +270,7 @@ class Application:
         return self.service.refusal_of_new_work()
 
     def _tornado_application(self) -> tornado.web.Application:
-        settings = self.settings
-        context = HttpContext(
-            service=self.service,
-            api_keys=self._api_keys,
-            api_rates=ApiRates(settings.rate_api, self.clock.monotonic),
-            origins=self.origins,
-            metrics=self.metrics,
-            loop=self.loop_health,
-            max_body_bytes=settings.max_body_bytes,
-            checks_host=not settings.api_keys and not settings.insecure,
-        )
+        context = self._http_context
         endpoints = api.routes()
         routes = (
             *endpoints,
@@ -294,6 +315,38 @@ def _tell_request(handler: RequestHandler) -> None:
         status=handler.get_status(),
         seconds=round(handler.request.request_time(), 6),
         **of_ours,
+    )
+
+
+def _session_limits(settings: Settings) -> SessionLimits:
+    return SessionLimits(
+        ping_interval=settings.ping_interval,
+        ping_timeout=settings.ping_timeout,
+        connect_timeout=settings.connect_timeout,
+        max_message_bytes=settings.max_message_bytes,
+        max_client_buffer_bytes=settings.max_client_buffer_bytes,
+    )
+
+
+def _client_rates(settings: Settings) -> dict[str, Rate]:
+    return {
+        "events": settings.rate_events,
+        "broadcasts": settings.rate_broadcasts,
+        "joins": settings.rate_joins,
+    }
+
+
+def _checks_host(settings: Settings) -> bool:
+    return not settings.api_keys and not settings.insecure
+
+
+def _token_settings(settings: Settings) -> tuple[str | None, ...]:
+    return (
+        settings.jwt_secret,
+        settings.jwt_public_key,
+        settings.jwt_jwks_url,
+        settings.jwt_audience,
+        settings.jwt_issuer,
     )
 
 

@@ -48,6 +48,10 @@ class Authentication:
         """Whether a client needs a token."""
         return self._verifier is not None
 
+    def replace_verifier(self, verifier: TokenVerifier | None) -> None:
+        """Check tokens in another way from now on; those that were good stay so to their end."""
+        self._verifier = verifier
+
     async def identify(self, token: object) -> Identity | None:
         """Return whom a token identifies; None while none is needed, and then none is looked at.
 

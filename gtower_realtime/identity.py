@@ -22,6 +22,10 @@ class ApiKeys:
     def __init__(self, keys: tuple[ApiKey, ...]) -> None:
         self._keys = keys
 
+    def replace(self, keys: tuple[ApiKey, ...]) -> None:
+        """Take other keys, from the next request on."""
+        self._keys = keys
+
     @property
     def are_required(self) -> bool:
         """Whether a caller needs a key at all."""
@@ -73,6 +77,11 @@ class ApiRates:
         self._rate = rate
         self._monotonic = monotonic
         self._buckets: dict[str, TokenBucket] = {}
+
+    def change(self, rate: Rate) -> None:
+        """Take another rate; every key begins anew with it."""
+        self._rate = rate
+        self._buckets.clear()
 
     def check(self, key: ApiKey) -> None:
         """Count one request with ``key``.

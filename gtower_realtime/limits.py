@@ -104,6 +104,15 @@ class ConnectionLimits:
         self._forget_from = _FORGOTTEN_FROM
         self._count = 0
 
+    def change(self, max_connections: int, max_per_address: int, rate_connects: Rate) -> None:
+        """Take other limits. Connections that stand are not touched, were they too many now."""
+        self._max_connections = max_connections
+        self._max_per_address = max_per_address
+        if rate_connects != self._rate_connects:
+            self._rate_connects = rate_connects
+            for entry in self._addresses.values():
+                entry.bucket = TokenBucket(rate_connects)
+
     @property
     def count(self) -> int:
         """How many connections are admitted now."""

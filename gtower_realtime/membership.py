@@ -57,7 +57,7 @@ class Rooms:
         self._presence = presence
         self._clock = clock
         self._metrics = metrics
-        self._max_per_client = max_per_client
+        self.max_per_client = max_per_client
         self._wishes: dict[str, dict[str, _Wish]] = {}
 
     def join(
@@ -80,7 +80,7 @@ class Rooms:
         self._authentication.permissions_of(client_id).check("join", room)
         session = self._sessions.of_client(client_id)
         wanted = self._wanted_rooms(client_id)
-        if room not in wanted and 0 < self._max_per_client <= len(wanted):
+        if room not in wanted and 0 < self.max_per_client <= len(wanted):
             raise TooManyRooms(
                 f"You are in {len(wanted)} rooms, as many as one client may be; leave one first."
             )

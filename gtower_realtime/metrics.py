@@ -251,6 +251,7 @@ class Metrics:
             "loop_stall_seconds", "Time in which the event loop was stalled by over 0.1 seconds"
         )
         self.tasks = self._gauge("tasks", "Tasks of the event loop")
+        self.reloads = self._counter("reloads", "Reloads of the settings, by outcome", "outcome")
         self._tell_build()
         self._watch_process()
 

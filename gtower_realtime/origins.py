@@ -22,6 +22,10 @@ class OriginPolicy:
     """
 
     def __init__(self, allowed: Iterable[str]) -> None:
+        self.replace(allowed)
+
+    def replace(self, allowed: Iterable[str]) -> None:
+        """Take other origins, for whoever comes from now on."""
         entries = frozenset(_as_browsers_send(origin) for origin in allowed)
         self.allows_any = "*" in entries
         self._exact = frozenset(origin for origin in entries if _WILDCARD not in origin)

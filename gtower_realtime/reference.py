@@ -160,7 +160,8 @@ def settings(table: Iterable[SettingRow]) -> str:
                 "none" if row.default == "none" else f"`{row.default}`",
                 _plain(row.documentation)
                 + (f" ({row.unit})" if row.unit else "")
-                + (" · secret" if row.is_secret else ""),
+                + (" · secret" if row.is_secret else "")
+                + (" · reload" if row.reloads else ""),
             )
             for row in table
         ),

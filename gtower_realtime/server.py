@@ -7,7 +7,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -51,9 +51,10 @@ _UNLIMITED_CONNECTIONS = 1_000_000
 logger = structlog.get_logger(__name__)
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT and return the exit status; a second signal ends at once.
 
+    ``environ`` is what ``settings`` were read from; SIGHUP reads them anew (`Settings.reloaded`).
     The port is taken before anything else is started, unless systemd hands sockets over: then those
     are used, whatever host and port are set. One line on standard output says where the server is,
     once it answers there. Status: 0 after a signal, EX_UNAVAILABLE (69) when it cannot listen or
@@ -66,7 +67,7 @@ def serve(settings: Settings) -> int:
     try:
         with _listeners(settings) as listeners:
             _allow_open_files(settings.max_connections)
-            asyncio.run(_serve_on(listeners, settings, manager))
+            asyncio.run(_serve_on(listeners, settings, environ, manager))
     except SettingsError as problem:
         sys.stderr.write("\n".join(problem.problems) + "\n")
         return os.EX_CONFIG
@@ -148,25 +149,37 @@ def _check_reach(sockets: Iterable[socket.socket], settings: Settings) -> None:
         raise SettingsError(problems)
 
 
-async def _serve_on(listeners: _Listeners, settings: Settings, manager: ServiceManager) -> None:
+async def _serve_on(
+    listeners: _Listeners,
+    settings: Settings,
+    environ: Mapping[str, str],
+    manager: ServiceManager,
+) -> None:
     application = Application(settings)
     server = http_server(application.tornado_application)
     stopping = _signalled()
+
+    def reload() -> None:
+        _reload(application, listeners, environ, manager)
+
+    _on_hangup(_do_nothing)
     await application.start()
     await server.listen(listeners.sockets)
     _spare_the_garbage_collector()
     sys.stdout.write(_start_line(settings, listeners) + "\n")
     sys.stdout.flush()
     manager.ready(application.summary())
+    _on_hangup(reload)
     reports = [
         asyncio.create_task(_report(application, manager)),
         asyncio.create_task(_feed_watchdog(manager)),
     ]
     await stopping.wait()
+    _on_hangup(_do_nothing)
     logger.info("stopping")
     manager.stopping(application.summary())
     # Once, and not again and again: an end that is stuck is to be found out.
-    manager.extend_timeout(settings.drain_seconds + _SECONDS_BESIDE_DRAIN)
+    manager.extend_timeout(application.settings.drain_seconds + _SECONDS_BESIDE_DRAIN)
     if listeners.are_inherited:
         # What connects from now on waits in the socket for the next process.
         server.stop()
@@ -177,6 +190,32 @@ async def _serve_on(listeners: _Listeners, settings: Settings, manager: ServiceM
     await server.close_all_connections()
     for report in reports:
         report.cancel()
+
+
+def _reload(
+    application: Application,
+    listeners: _Listeners,
+    environ: Mapping[str, str],
+    manager: ServiceManager,
+) -> None:
+    """Take the settings anew, all or none of them, and say what came of it."""
+    manager.reloading()
+    try:
+        settings = application.settings.reloaded(environ)
+        if listeners.are_inherited:
+            _check_reach(listeners.sockets, settings)
+        application.reload(settings)
+    except SettingsError as error:
+        application.metrics.reloads.labels("refused").inc()
+        logger.error(  # noqa: TRY400 - the problems say it all
+            "reload_refused", problems=error.problems, warnings=error.warnings
+        )
+    else:
+        application.metrics.reloads.labels("done").inc()
+        file = settings.settings_file and str(settings.settings_file)
+        logger.info("reloaded", settings_file=file, warnings=settings.warnings)
+        _allow_open_files(settings.max_connections)
+    manager.ready(application.summary())
 
 
 async def _report(application: Application, manager: ServiceManager) -> None:
@@ -210,6 +249,16 @@ def _signalled() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return event
+
+
+def _on_hangup(callback: Callable[[], None]) -> None:
+    """Have SIGHUP call ``callback``, unless it would say that our terminal is gone."""
+    if not os.isatty(0):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, callback)
+
+
+def _do_nothing() -> None:
+    """Let the moment pass: nothing can be read anew before the server is ready, nor at its end."""
 
 
 def _spare_the_garbage_collector() -> None:

@@ -184,6 +184,11 @@ class RealtimeService:
         parts = {"draining": self._drain.has_begun, "store": self._journal.is_failing}
         return [name for name, is_failing in parts.items() if is_failing]
 
+    def change(self, verifier: TokenVerifier | None, max_rooms_per_client: int) -> None:
+        """Take another verifier and limit of rooms; what clients have already, they keep."""
+        self._authentication.replace_verifier(verifier)
+        self._rooms.max_per_client = max_rooms_per_client
+
     def drain(self, seconds: float) -> None:
         """Take up nothing new, and tell each client when to come back, spread over the time.
 

@@ -8,12 +8,13 @@ The row's name in capitals after ``GTOWER_`` is the variable's name. The command
     )
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gtower_realtime import setting_file
 from gtower_realtime import setting_values as parse
 from gtower_realtime.limits import Rate
 from gtower_realtime.setting_values import ApiKey
@@ -22,6 +23,7 @@ __all__ = ["ApiKey", "SettingRow", "Settings", "SettingsError", "rows"]
 
 PREFIX = "GTOWER_"
 _FILE_SUFFIX = "_FILE"
+_SETTINGS_FILE = "GTOWER_SETTINGS_FILE"
 _ROW = "row"
 _LONGEST_SHOWN = 80
 
@@ -57,6 +59,8 @@ class SettingRow(NamedTuple):
     """Whether ``<name>_FILE`` and systemd credentials work, and the value is never shown."""
     also: str | None
     """Another variable that counts while ``name`` is not set."""
+    reloads: bool
+    """Whether a reload (SIGHUP) reads it anew; else it takes a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class _Row:
     is_secret: bool
     also: str | None
     shown_default: str
+    reloads: bool
 
 
 def _setting(
@@ -78,16 +83,18 @@ def _setting(
     is_secret: bool = False,
     also: str | None = None,
     shown_default: str | None = None,
+    reloads: bool = False,
 ) -> Any:
     """Declare a row. ``default`` is parsed like any text; ``also`` is another variable's name.
 
+    ``reloads`` takes that `Application.reload` sees to it.
     ``shown_default`` says in the documentation what is made of other settings while it is unset.
     """
     shown = shown_default or default or "none"
     return field(
         default=None if default is None else parser(default),
         repr=not is_secret,
-        metadata={_ROW: _Row(parser, documentation, unit, is_secret, also, shown)},
+        metadata={_ROW: _Row(parser, documentation, unit, is_secret, also, shown, reloads)},
     )
 
 
@@ -106,6 +113,7 @@ class Settings:
         parse.origins,
         "Web pages that may connect: *, or a list of origins like https://*.example.com",
         also="CORS_ORIGIN",
+        reloads=True,
     )
     namespaces: tuple[str, ...] = _setting(
         "/", parse.namespaces, "Socket.IO namespaces that are served, as one bus"
@@ -136,6 +144,7 @@ class Settings:
         parse.api_keys,
         "Keys of back-ends: list of name:scope+scope:key[:prefix|prefix]",
         is_secret=True,
+        reloads=True,
     )
     auth: str | None = _setting(
         None,
@@ -147,15 +156,27 @@ class Settings:
         parse.jwt_secret,
         "Secret that clients' tokens are signed with (HS256 …)",
         is_secret=True,
+        reloads=True,
     )
     jwt_public_key: str | None = _setting(
-        None, parse.public_key, "Public key that checks clients' tokens, in PEM", is_secret=True
+        None,
+        parse.public_key,
+        "Public key that checks clients' tokens, in PEM",
+        is_secret=True,
+        reloads=True,
     )
     jwt_jwks_url: str | None = _setting(
-        None, parse.key_set_url, "Where the public keys that check clients' tokens are published"
+        None,
+        parse.key_set_url,
+        "Where the public keys that check clients' tokens are published",
+        reloads=True,
     )
-    jwt_audience: str | None = _setting(None, parse.words, "Audience (aud) that a token must name")
-    jwt_issuer: str | None = _setting(None, parse.words, "Issuer (iss) that a token must name")
+    jwt_audience: str | None = _setting(
+        None, parse.words, "Audience (aud) that a token must name", reloads=True
+    )
+    jwt_issuer: str | None = _setting(
+        None, parse.words, "Issuer (iss) that a token must name", reloads=True
+    )
     insecure: bool = _setting(
         "false", parse.boolean, "true: serve other machines although no API key is set"
     )
@@ -163,18 +184,27 @@ class Settings:
         "",
         parse.list_of(parse.proxy),
         "Proxies whose X-Forwarded-For counts: addresses, networks, or unix",
+        reloads=True,
     )
     recovery_seconds: float = _setting(
         "120", parse.seconds(), "How long a client that was cut off can come back", unit="seconds"
     )
     log_max_events: int = _setting(
-        "1000000", parse.whole(), "Events that the log of events keeps", unit="events"
+        "1000000", parse.whole(), "Events that the log of events keeps", unit="events", reloads=True
     )
     log_max_bytes: int = _setting(
-        "1073741824", parse.whole(), "Size that the log of events may have", unit="bytes"
+        "1073741824",
+        parse.whole(),
+        "Size that the log of events may have",
+        unit="bytes",
+        reloads=True,
     )
     log_max_age_seconds: float = _setting(
-        "2592000", parse.seconds(), "How long the log of events keeps one", unit="seconds"
+        "2592000",
+        parse.seconds(),
+        "How long the log of events keeps one",
+        unit="seconds",
+        reloads=True,
     )
     presence_rooms: tuple[str, ...] = _setting(
         "",
@@ -185,10 +215,18 @@ class Settings:
         "true", parse.boolean, "Whether clientJoined and clientLeft are sent; false for thousands"
     )
     ping_interval: float = _setting(
-        "25", parse.seconds(0.01, 86_400), "Time between two pings of a connection", unit="seconds"
+        "25",
+        parse.seconds(0.01, 86_400),
+        "Time between two pings of a connection",
+        unit="seconds",
+        reloads=True,
     )
     ping_timeout: float = _setting(
-        "20", parse.seconds(0.01, 86_400), "Time that a client has to answer a ping", unit="seconds"
+        "20",
+        parse.seconds(0.01, 86_400),
+        "Time that a client has to answer a ping",
+        unit="seconds",
+        reloads=True,
     )
     log_level: str = _setting(
         "info",
@@ -209,46 +247,77 @@ class Settings:
         None, parse.url("http", "https"), "Where the customer of a WhatsApp number is asked for"
     )
     max_message_bytes: int = _setting(
-        "1000000", parse.whole(), "Longest message of a client", unit="bytes"
+        "1000000", parse.whole(), "Longest message of a client", unit="bytes", reloads=True
     )
     max_body_bytes: int = _setting(
-        "10485760", parse.whole(), "Longest body of a request", unit="bytes"
+        "10485760", parse.whole(), "Longest body of a request", unit="bytes", reloads=True
     )
     connect_timeout: float = _setting(
-        "20", parse.seconds(), "Time that a new connection has for its CONNECT", unit="seconds"
+        "20",
+        parse.seconds(),
+        "Time that a new connection has for its CONNECT",
+        unit="seconds",
+        reloads=True,
     )
     max_client_buffer_bytes: int = _setting(
-        "1000000", parse.whole(), "What may wait for a client that reads slowly", unit="bytes"
+        "1000000",
+        parse.whole(),
+        "What may wait for a client that reads slowly",
+        unit="bytes",
+        reloads=True,
     )
     max_connections: int = _setting(
-        "10000", parse.whole(), "Connections at the same time", unit="connections"
+        "10000", parse.whole(), "Connections at the same time", unit="connections", reloads=True
     )
     max_connections_per_address: int = _setting(
-        "1000", parse.whole(), "Connections at the same time from one address", unit="connections"
+        "1000",
+        parse.whole(),
+        "Connections at the same time from one address",
+        unit="connections",
+        reloads=True,
     )
     rate_connects: Rate = _setting(
-        "50/500", Rate.parse, "New connections from one address", unit="per second/burst"
+        "50/500",
+        Rate.parse,
+        "New connections from one address",
+        unit="per second/burst",
+        reloads=True,
     )
     max_rooms_per_client: int = _setting(
-        "128", parse.whole(), "Rooms that a client may be in", unit="rooms"
+        "128", parse.whole(), "Rooms that a client may be in", unit="rooms", reloads=True
     )
     rate_events: Rate = _setting(
-        "50/200", Rate.parse, "Events of one client", unit="per second/burst"
+        "50/200", Rate.parse, "Events of one client", unit="per second/burst", reloads=True
     )
     rate_broadcasts: Rate = _setting(
-        "20/200", Rate.parse, "Messages of one client to all others", unit="per second/burst"
+        "20/200",
+        Rate.parse,
+        "Messages of one client to all others",
+        unit="per second/burst",
+        reloads=True,
     )
     rate_joins: Rate = _setting(
-        "20/100", Rate.parse, "Rooms that one client joins or leaves", unit="per second/burst"
+        "20/100",
+        Rate.parse,
+        "Rooms that one client joins or leaves",
+        unit="per second/burst",
+        reloads=True,
     )
     rate_api: Rate = _setting(
-        "500/1000", Rate.parse, "Requests with one API key", unit="per second/burst"
+        "500/1000", Rate.parse, "Requests with one API key", unit="per second/burst", reloads=True
     )
     drain_seconds: float = _setting(
-        "10", parse.seconds(), "Time over which clients are let go at the end", unit="seconds"
+        "10",
+        parse.seconds(),
+        "Time over which clients are let go at the end",
+        unit="seconds",
+        reloads=True,
     )
     handler_timeout: float = _setting(
         "10", parse.seconds(), "Longest that the server works on one event", unit="seconds"
+    )
+    settings_file: Path | None = _setting(
+        None, parse.path, "File with more settings, a line NAME=value each; the environment wins"
     )
 
     warnings: tuple[str, ...] = field(default=(), compare=False)
@@ -284,8 +353,8 @@ class Settings:
             SettingsError: with everything that is wrong, not only the first.
         """
         values: dict[str, Any] = {}
-        problems: list[str] = []
         wrong: set[str] = set()
+        environ, problems, warnings = _with_settings_file(environ)
         for name, row in _ROWS.items():
             variable, text = _variable(name), ""
             try:
@@ -296,15 +365,43 @@ class Settings:
                 wrong.add(name)
                 shown = "" if row.is_secret or not text else f"={text[:_LONGEST_SHOWN]!r}"
                 problems += [f"{variable}{shown}: {reason}" for reason in problem.args]
-        settings = cls(**values, warnings=tuple(_warnings_about_names(environ)))
-        problems += [
-            f"{_variable(rule.settings[0])}: {rule.sentence}"
-            for rule in (*_RULES, *_NOT_IN_THIS_VERSION)
-            if wrong.isdisjoint(rule.settings) and rule.is_broken(settings)
-        ]
+        warnings += _warnings_about_names(environ)
+        settings = cls(**values, warnings=tuple(warnings))
+        problems += settings._broken_rules(wrong)
         if problems:
             raise SettingsError(problems, settings.warnings)
         return settings
+
+    def reloaded(self, environ: Mapping[str, str]) -> "Settings":
+        """Return these settings with those that a reload may change read anew.
+
+        ``environ`` is that of :meth:`load`; what is new is in the files that it names. Among the
+        warnings is what has changed there and takes a restart.
+
+        Raises:
+            SettingsError: something of it is wrong, and nothing should change.
+        """
+        read = Settings.load(environ)
+        anew = {name: getattr(read, name) for name, row in _ROWS.items() if row.reloads}
+        put_off = [
+            f"{_variable(name)} has changed, which takes a restart"
+            for name in _ROWS
+            if name not in anew and getattr(read, name) != getattr(self, name)
+        ]
+        settings = replace(self, **anew, warnings=(*read.warnings, *put_off))
+        problems = settings._broken_rules()
+        if settings.requires_tokens != self.requires_tokens:
+            problems.append("GTOWER_AUTH: whether clients need tokens changes only with a restart")
+        if problems:
+            raise SettingsError(problems, settings.warnings)
+        return settings
+
+    def _broken_rules(self, unreadable: Collection[str] = ()) -> list[str]:
+        return [
+            f"{_variable(rule.settings[0])}: {rule.sentence}"
+            for rule in (*_RULES, *_NOT_IN_THIS_VERSION)
+            if not set(rule.settings).intersection(unreadable) and rule.is_broken(self)
+        ]
 
 
 _ROWS: dict[str, _Row] = {
@@ -326,6 +423,7 @@ def rows() -> list[SettingRow]:
             documentation=row.documentation,
             is_secret=row.is_secret,
             also=row.also,
+            reloads=row.reloads,
         )
         for name, row in _ROWS.items()
     ]
@@ -366,6 +464,32 @@ _NOT_IN_THIS_VERSION = (
         "several processes cannot be joined by this version: unset it",
     ),
 )
+
+
+def _with_settings_file(
+    environ: Mapping[str, str],
+) -> tuple[Mapping[str, str], list[str], list[str]]:
+    """Return ``environ`` with what the settings file adds; also the problems and warnings."""
+    path = environ.get(_SETTINGS_FILE, "").strip()
+    if not path:
+        return environ, [], []
+    try:
+        values, problems = setting_file.parse(_read(Path(path)))
+    except ValueError as problem:
+        return environ, [f"{_SETTINGS_FILE}: {reason}" for reason in problem.args], []
+    known = {row.also for row in _ROWS.values()} - {_SYSTEMD_STATE}
+    strange = [name for name in values if not name.startswith(PREFIX) and name not in known]
+    if _SETTINGS_FILE in values:
+        problems.append(f"{_SETTINGS_FILE} cannot be set there")
+    return (
+        {
+            **{name: value for name, value in values.items() if name not in strange},
+            # An empty variable counts as not set.
+            **{name: value for name, value in environ.items() if value.strip()},
+        },
+        [f"{path}: {problem}" for problem in problems],
+        [f"{path}: {name} is not a setting" for name in strange],
+    )
 
 
 def _find(environ: Mapping[str, str], name: str, row: _Row) -> tuple[str, str]:

@@ -43,9 +43,9 @@ _CONTROL_METHODS = frozenset({"PUT", "DELETE"})
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpContext:
-    """What the handlers of one application share."""
+    """What the handlers of one application share. A reload changes the last two."""
 
     service: RealtimeService
     api_keys: ApiKeys

@@ -76,7 +76,7 @@ def test_the_settings_are_listed_as_a_table() -> None:
     assert result.exit_code == 0
     lines = {line.split()[0]: line for line in result.output.splitlines()}
     assert re.fullmatch(
-        r"GTOWER_PING_TIMEOUT +20 +Time that a client has to answer a ping \(seconds\)",
+        r"GTOWER_PING_TIMEOUT +20 +Time that a client has to answer a ping \(seconds, reload\)",
         lines["GTOWER_PING_TIMEOUT"],
     )
 
@@ -91,6 +91,7 @@ def test_the_settings_are_listed_as_json() -> None:
         "documentation": "TCP port to listen on; 0 takes a free one",
         "is_secret": False,
         "also": "PORT",
+        "reloads": False,
     }
 
 

@@ -25,6 +25,7 @@ FLOORS = (
         "limits",
         "logs",
         "loop_lag",
+        "setting_file",
         "setting_values",
         "settings",
         "schemas",

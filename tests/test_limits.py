@@ -259,6 +259,20 @@ def test_zeros_are_no_limit() -> None:
     assert limits.count == 2000
 
 
+def test_other_limits_hold_at_once_and_leave_what_stands() -> None:
+    limits = ConnectionLimits(0, 0, Rate(1, 2))
+    for _ in range(2):
+        limits.admit("a", 0.0)
+    limits.change(2, 0, Rate(1, 2))
+    with pytest.raises(Overloaded):
+        limits.admit("a", 0.0)
+    limits.change(0, 0, Rate(1, 1))
+    limits.admit("a", 0.0)
+    with pytest.raises(RateLimited):
+        limits.admit("a", 0.0)
+    assert limits.count == 3
+
+
 @pytest.mark.parametrize("admitted", [0, 1])
 def test_giving_back_twice_is_noticed(admitted: int) -> None:
     limits = ConnectionLimits(0, 0, UNLIMITED)

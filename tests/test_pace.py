@@ -88,6 +88,16 @@ async def test_a_client_that_rests_now_and_then_is_none(
 
 
 @pytest.mark.gen_test
+async def test_another_rate_holds_at_once_for_who_is_there(pace: Pace, time: Time) -> None:
+    for _ in range(3):
+        await pace.keep("c1", "events")
+    pace.change({"events": Rate(4, 1), "joins": Rate(1, 1)})
+    for name in ("events", "events", "joins", "joins"):
+        await pace.keep("c1", name)
+    assert time.slept == [0.25, 1.0]
+
+
+@pytest.mark.gen_test
 async def test_a_client_that_comes_anew_starts_anew(pace: Pace, time: Time) -> None:
     for _ in range(2):
         for _ in range(3):

@@ -21,6 +21,7 @@ from gtower_realtime.settings import Settings
 
 class Stuck:
     def __init__(self, settings):
+        self.settings = settings
         self.tornado_application = Application()
     async def start(self):
         pass
@@ -31,7 +32,7 @@ class Stuck:
         await asyncio.Event().wait()
 
 server.Application = Stuck
-sys.exit(server.serve(Settings(port=0)))
+sys.exit(server.serve(Settings(port=0), {}))
 """
 
 

@@ -72,7 +72,7 @@ def test_every_name_of_the_contract_is_a_setting() -> None:
         "WHATSAPP_APP_SECRET WHATSAPP_VERIFY_TOKEN WHATSAPP_RESOLVER_URL MAX_MESSAGE_BYTES "
         "MAX_BODY_BYTES CONNECT_TIMEOUT MAX_CLIENT_BUFFER_BYTES MAX_CONNECTIONS "
         "MAX_CONNECTIONS_PER_ADDRESS RATE_CONNECTS MAX_ROOMS_PER_CLIENT RATE_EVENTS "
-        "RATE_BROADCASTS RATE_JOINS RATE_API DRAIN_SECONDS HANDLER_TIMEOUT"
+        "RATE_BROADCASTS RATE_JOINS RATE_API DRAIN_SECONDS HANDLER_TIMEOUT SETTINGS_FILE"
     )
 
 
@@ -429,3 +429,124 @@ def test_every_setting_is_documented_with_its_default_and_unit() -> None:
     assert table["GTOWER_API_KEYS"].is_secret
     assert not table["GTOWER_PORT"].is_secret
     assert all(row.documentation and "\n" not in row.documentation for row in rows())
+
+
+# A file with settings
+
+
+def settings_file(tmp_path: Path, text: str) -> dict[str, str]:
+    """Return the environment of a server whose settings are in a file."""
+    file = tmp_path / "settings.env"
+    file.write_text(text)
+    return {"GTOWER_SETTINGS_FILE": str(file)}
+
+
+def test_settings_are_read_from_a_file_and_the_environment_wins(tmp_path: Path) -> None:
+    environ = settings_file(
+        tmp_path,
+        "# ours\n\n; too\nGTOWER_RATE_API = 7/9\nCORS_ORIGIN='https://a.example.com'\n"
+        'GTOWER_DRAIN_SECONDS="3"\nGTOWER_PORT=1\n',
+    )
+    settings = Settings.load({**environ, "GTOWER_PORT": "4000", "GTOWER_DRAIN_SECONDS": ""})
+    assert settings.rate_api == Rate.parse("7/9")
+    assert settings.cors_origin == ("https://a.example.com",)
+    assert (settings.port, settings.drain_seconds) == (4000, 3.0)
+    assert settings.warnings == ()
+
+
+def test_what_is_wrong_in_the_file_is_told_by_line_and_setting(tmp_path: Path) -> None:
+    environ = settings_file(
+        tmp_path, f"GTOWER_PORT=x\n{SECRET}\nGTOWER_PORT=2\nGTOWER_SETTINGS_FILE=other\n"
+    )
+    file = environ["GTOWER_SETTINGS_FILE"]
+    assert problems_with(**environ) == (
+        f"{file}: line 2 must be NAME=value",
+        f"{file}: line 3 sets GTOWER_PORT, which an earlier line has set",
+        f"{file}: GTOWER_SETTINGS_FILE cannot be set there",
+        "GTOWER_PORT='x': must be a whole number from 0 to 65535",
+    )
+
+
+def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.env"
+    assert problems_with(GTOWER_SETTINGS_FILE=str(missing)) == (
+        f"GTOWER_SETTINGS_FILE: cannot read {missing}: No such file or directory",
+    )
+
+
+def test_what_is_no_setting_in_the_file_is_a_warning(tmp_path: Path) -> None:
+    environ = settings_file(tmp_path, "HOME=/\nGTOWER_PROT=1\nSTATE_DIRECTORY=/tmp\n")
+    settings = Settings.load(environ)
+    assert settings.warnings == (
+        f"{environ['GTOWER_SETTINGS_FILE']}: HOME is not a setting",
+        f"{environ['GTOWER_SETTINGS_FILE']}: STATE_DIRECTORY is not a setting",
+        "GTOWER_PROT is not a setting; did you mean GTOWER_PORT?",
+    )
+    assert settings.state_dir == Path("var")
+
+
+# Reading anew
+
+
+def test_a_reload_reads_files_anew_and_says_what_takes_a_restart(tmp_path: Path) -> None:
+    environ = settings_file(tmp_path, "GTOWER_RATE_API=7/9\nGTOWER_PORT=4000\n")
+    keys = tmp_path / "keys"
+    keys.write_text(f"shop:publish:{KEY}")
+    environ["GTOWER_API_KEYS_FILE"] = str(keys)
+    before = Settings.load(environ)
+    settings_file(tmp_path, "GTOWER_RATE_API=8/9\nGTOWER_PORT=5000\nGTOWER_HOST=0.0.0.0\n")
+    keys.write_text(f"crm:publish:{KEY}")
+    after = before.reloaded(environ)
+    assert (after.rate_api, after.port, after.host) == (Rate.parse("8/9"), 4000, "localhost")
+    assert [key.name for key in after.api_keys] == ["crm"]
+    assert after.warnings == (
+        "GTOWER_HOST has changed, which takes a restart",
+        "GTOWER_PORT has changed, which takes a restart",
+    )
+
+
+def test_a_reload_is_refused_with_all_problems(tmp_path: Path) -> None:
+    environ = settings_file(tmp_path, "# nothing yet\n")
+    before = Settings.load(environ)
+    settings_file(tmp_path, "GTOWER_RATE_API=fast\nCORS_ORIGIN=nowhere\n")
+    with pytest.raises(SettingsError) as caught:
+        before.reloaded(environ)
+    assert [problem.partition("=")[0] for problem in caught.value.problems] == [
+        "CORS_ORIGIN",
+        "GTOWER_RATE_API",
+    ]
+
+
+def test_a_reload_does_not_open_a_server_that_others_reach(tmp_path: Path) -> None:
+    environ = settings_file(tmp_path, f"GTOWER_HOST=0.0.0.0\nGTOWER_API_KEYS=a:publish:{KEY}\n")
+    before = Settings.load(environ)
+    # Each is good by itself; the host cannot change any more.
+    settings_file(tmp_path, "GTOWER_HOST=localhost\n")
+    with pytest.raises(SettingsError) as caught:
+        before.reloaded(environ)
+    assert caught.value.problems == (
+        "GTOWER_HOST: other machines can reach this address and no API key is set: set "
+        "GTOWER_API_KEYS, or GTOWER_INSECURE=true to serve everybody",
+    )
+
+
+def test_a_reload_does_not_change_whether_tokens_are_needed(tmp_path: Path) -> None:
+    environ = settings_file(tmp_path, "# none\n")
+    before = Settings.load(environ)
+    settings_file(tmp_path, f"GTOWER_JWT_SECRET={SECRET}\n")
+    with pytest.raises(SettingsError) as caught:
+        before.reloaded(environ)
+    assert caught.value.problems == (
+        "GTOWER_AUTH: whether clients need tokens changes only with a restart",
+    )
+
+
+def test_the_settings_that_a_reload_changes_are_marked() -> None:
+    names = " ".join(row.name.removeprefix("GTOWER_") for row in rows() if row.reloads)
+    assert names == (
+        "CORS_ORIGIN API_KEYS JWT_SECRET JWT_PUBLIC_KEY JWT_JWKS_URL JWT_AUDIENCE JWT_ISSUER "
+        "TRUSTED_PROXIES LOG_MAX_EVENTS LOG_MAX_BYTES LOG_MAX_AGE_SECONDS PING_INTERVAL "
+        "PING_TIMEOUT MAX_MESSAGE_BYTES MAX_BODY_BYTES CONNECT_TIMEOUT MAX_CLIENT_BUFFER_BYTES "
+        "MAX_CONNECTIONS MAX_CONNECTIONS_PER_ADDRESS RATE_CONNECTS MAX_ROOMS_PER_CLIENT "
+        "RATE_EVENTS RATE_BROADCASTS RATE_JOINS RATE_API DRAIN_SECONDS"
+    )

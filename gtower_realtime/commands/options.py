@@ -22,11 +22,16 @@ def setting_options(function: Function) -> Function:
     return function
 
 
+def environment(options: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the environment with the options that were given in the place of its variables."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return {**os.environ, **given}
+
+
 def load_settings(options: Mapping[str, str | None]) -> Settings:
     """Read the settings, options before the environment; leave with EX_CONFIG if they are wrong."""
-    given = {name: value for name, value in options.items() if value is not None}
     try:
-        settings = Settings.load({**os.environ, **given})
+        settings = Settings.load(environment(options))
     except SettingsError as error:
         leave(error)
     warn(settings.warnings)

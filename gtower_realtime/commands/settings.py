@@ -21,6 +21,7 @@ def list_settings(*, as_json: bool) -> None:
             row.unit,
             f"also {row.also}" if row.also else "",
             "secret" if row.is_secret else "",
+            "reload" if row.reloads else "",
         ]
         shown = f" ({', '.join(filter(None, notes))})" if any(notes) else ""
         documentation = f"{row.documentation}{shown}"

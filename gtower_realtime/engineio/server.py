@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -147,6 +147,10 @@ class EngineIOServer:
             config.metrics.connections_accepted.labels(transport)
         config.metrics.disconnects.labels(str(SLOW_CONSUMER))
         config.metrics.when_asked(self._look_at_sessions)
+
+    def change(self, limits: SessionLimits, proxies: TrustedProxies) -> None:
+        """Take other limits and proxies, for the connections that come from now on."""
+        self._config = replace(self._config, limits=limits, proxies=proxies)
 
     def routes(self, path: str) -> list[Rule]:
         """Return the Tornado routes that serve ``path``, with and without a trailing slash."""

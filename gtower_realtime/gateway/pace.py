@@ -30,13 +30,19 @@ class Pace:
         on_flood: Callable[[str], None],
         on_wait: Callable[[str], None] = lambda _rate: None,
     ) -> None:
-        self._rates = {name: rate for name, rate in rates.items() if not rate.is_unlimited}
+        self._rates = _limited(rates)
         self._clock = clock
         self._on_flood = on_flood
         self._on_wait = on_wait
         self._penalised: dict[str, float] = {}
         self._buckets: dict[str, dict[str, TokenBucket]] = {}
         self._over_since: dict[tuple[str, str], float] = {}
+
+    def change(self, rates: Mapping[str, Rate]) -> None:
+        """Take other rates, for those who are connected as well; each begins anew with them."""
+        self._rates = _limited(rates)
+        self._buckets.clear()
+        self._over_since.clear()
 
     async def keep(self, client_id: str, name: str) -> None:
         """Return when the client may go on under a rate.
@@ -85,3 +91,7 @@ class Pace:
         if now - since >= MAX_SECONDS_OVER:
             self._on_flood(client_id)
             raise RateLimited("You send too much; slow down.")
+
+
+def _limited(rates: Mapping[str, Rate]) -> dict[str, Rate]:
+    return {name: rate for name, rate in rates.items() if not rate.is_unlimited}
