@@ -8,6 +8,7 @@ from gtower_realtime.commands.make_token import make_token
 from gtower_realtime.commands.reference import show_reference
 from gtower_realtime.commands.serve import serve
 from gtower_realtime.commands.settings import list_settings
+from gtower_realtime.commands.systemd_unit import systemd_unit
 from gtower_realtime.commands.version import version
 
 COMMANDS = (
@@ -17,6 +18,7 @@ COMMANDS = (
     make_key,
     make_token,
     show_reference,
+    systemd_unit,
     version,
 )
 

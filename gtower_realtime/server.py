@@ -1,6 +1,7 @@
 """One process that serves: listens, starts the application, and ends it on a signal."""
 
 import asyncio
+import faulthandler
 import gc
 import os
 import resource
@@ -62,6 +63,8 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     strangers could reach a server without keys, EX_TEMPFAIL (75) when the store is not for this
     process.
     """
+    # The watchdog ends a process by SIGABRT: the journal shows then where the loop was blocked.
+    faulthandler.enable()
     logs.configure(settings.log_level, settings.log_format)
     manager = ServiceManager.from_environment(os.environ)
     try:

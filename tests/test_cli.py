@@ -71,6 +71,17 @@ def status_of(path: str, port: int) -> int:
         connection.close()
 
 
+def test_an_abort_shows_where_the_server_was() -> None:
+    with server_process("serve", GTOWER_PORT="0", GTOWER_DATABASE_URL="memory:") as process:
+        started_port(process)
+        process.send_signal(signal.SIGABRT)
+        assert process.wait(PATIENCE_SECONDS) == -signal.SIGABRT
+        assert process.stderr is not None
+        told = process.stderr.read()
+    assert told.startswith("Fatal Python error: Aborted\n")
+    assert "run_forever" in told
+
+
 def test_the_settings_are_listed_as_a_table() -> None:
     result = CliRunner().invoke(main, ["settings"])
     assert result.exit_code == 0

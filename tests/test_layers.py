@@ -68,7 +68,7 @@ FLOORS = (
     # The composition root.
     ("application",),
     # Listening, signals, commands, and the reference that is made of everybody's tables.
-    ("listeners", "systemd", "server", "reference", "commands", "cli", "run"),
+    ("listeners", "systemd", "unit_files", "server", "reference", "commands", "cli", "run"),
 )
 """From the ground up. A room imports from lower floors, and what stands left of it on its own."""
 

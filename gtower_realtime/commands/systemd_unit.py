@@ -1,0 +1,34 @@
+"""`systemd-unit`: the unit files for this installation."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from gtower_realtime import unit_files
+
+# The service sees nothing in there.
+_HIDDEN = (Path("/home"), Path("/root"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108
+
+
+@click.command("systemd-unit")
+@click.option("--socket", "wants_socket", is_flag=True, help="The socket's unit instead.")
+@click.option(
+    "--executable",
+    type=click.Path(path_type=Path),
+    help="The command that the service runs; by default that of this installation.",
+)
+def systemd_unit(*, wants_socket: bool, executable: Path | None) -> None:
+    """Print the systemd unit of the service, or of its socket; see docs/operations.md."""
+    needed = [executable] if executable else [Path(sys.prefix), Path(sys.base_prefix)]
+    executable = executable or Path(sys.executable).parent / unit_files.NAME
+    click.echo((unit_files.socket if wants_socket else unit_files.service)(executable), nl=False)
+    hidden = [str(place) for place in _HIDDEN if any(map(_is_in(place), needed))]
+    if hidden and not wants_socket:
+        places = " and ".join(hidden)
+        click.echo(f"Warning: the service cannot see {places}; install into /opt.", err=True)
+
+
+def _is_in(place: Path) -> Callable[[Path], bool]:
+    return lambda path: path.is_relative_to(place)
