@@ -474,7 +474,7 @@ def _with_settings_file(
     if not path:
         return environ, [], []
     try:
-        values, problems = setting_file.parse(_read(Path(path)))
+        values, problems = setting_file.parse(_read(Path(path), may_be_empty=True))
     except ValueError as problem:
         return environ, [f"{_SETTINGS_FILE}: {reason}" for reason in problem.args], []
     known = {row.also for row in _ROWS.values()} - {_SYSTEMD_STATE}
@@ -525,7 +525,7 @@ def _secret_from_file(environ: Mapping[str, str], variable: str, name: str, text
     return ""
 
 
-def _read(file: Path, *, may_be_missing: bool = False) -> str:
+def _read(file: Path, *, may_be_missing: bool = False, may_be_empty: bool = False) -> str:
     try:
         text = file.read_text(encoding="utf-8").strip("\r\n")
     except OSError as problem:
@@ -534,7 +534,7 @@ def _read(file: Path, *, may_be_missing: bool = False) -> str:
         raise ValueError(f"cannot read {file}: {problem.strerror}") from None
     except UnicodeDecodeError:
         raise ValueError(f"cannot read {file}: it is not UTF-8") from None
-    if not text.strip():
+    if not text.strip() and not may_be_empty:
         # Taken for "not set", it would open what the secret was to close.
         raise ValueError(f"there is nothing in {file}")
     return text

@@ -467,6 +467,10 @@ def test_what_is_wrong_in_the_file_is_told_by_line_and_setting(tmp_path: Path) -
     )
 
 
+def test_a_file_may_have_nothing_in_it(tmp_path: Path) -> None:
+    assert Settings.load(settings_file(tmp_path, "")).warnings == ()
+
+
 def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
     missing = tmp_path / "missing.env"
     assert problems_with(GTOWER_SETTINGS_FILE=str(missing)) == (
