@@ -169,13 +169,15 @@ class Application:
         self.connection_limits.change(
             settings.max_connections, settings.max_connections_per_address, settings.rate_connects
         )
-        self.socketio.eio.change(
-            _session_limits(settings), TrustedProxies(settings.trusted_proxies)
-        )
+        proxies = TrustedProxies(settings.trusted_proxies)
+        self.socketio.eio.change(_session_limits(settings), proxies)
+        self.dashboard.change_proxies(proxies)
         if _client_rates(settings) != _client_rates(before):
             self._pace.change(_client_rates(settings))
         context = self._http_context
-        self._api_keys.replace(settings.api_keys)
+        if settings.api_keys != before.api_keys:
+            self._api_keys.replace(settings.api_keys)
+            self.dashboard.keys_have_changed()
         if settings.rate_api != before.rate_api:
             context.api_rates.change(settings.rate_api)
         context.max_body_bytes = settings.max_body_bytes

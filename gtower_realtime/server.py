@@ -46,6 +46,9 @@ _STATUS_SECONDS = 5.0
 # How much longer than the drain time the end may take: last words, handlers, the store.
 _SECONDS_BESIDE_DRAIN = 30.0
 
+# How long an answer may take that is under way when everything has ended.
+_ANSWER_SECONDS = 5.0
+
 _FILES_BESIDE_CONNECTIONS = 100
 _UNLIMITED_CONNECTIONS = 1_000_000
 
@@ -190,6 +193,8 @@ async def _serve_on(
     # new, where there would be refused connections.
     await application.stop()
     server.stop()
+    # What was recorded last is being answered.
+    await server.finish_answers(_ANSWER_SECONDS)
     await server.close_all_connections()
     for report in reports:
         report.cancel()

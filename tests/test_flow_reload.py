@@ -123,6 +123,29 @@ class TestInOneProcess:
         change(application, GTOWER_API_KEYS=f"a:publish:{NEW_KEY}")
         assert await status(base_url, path, '{"text":"too long"}', **key) == 201
 
+    @pytest.mark.parametrize("environ", [{"GTOWER_API_KEYS": f"a:admin:{OLD_KEY}"}])
+    async def test_who_watches_the_dashboard_has_to_show_a_key_that_is_good_now(
+        self, application: Application, base_url: str
+    ) -> None:
+        path = "/dashboard/socket.io/"
+        async with open_wire(base_url, path=path) as viewer:
+            await viewer.join(payload={"key": OLD_KEY})
+            change(application, GTOWER_API_KEYS=f"a:admin:{OLD_KEY}", GTOWER_DRAIN_SECONDS="3")
+            assert (await viewer.next_event())[0] == "numbers"
+            change(application, GTOWER_API_KEYS=f"a:admin:{NEW_KEY}")
+            assert await viewer.closing() == (4200, "the API keys have changed")
+        for key, answer in ((OLD_KEY, "44"), (NEW_KEY, "40")):
+            async with open_wire(base_url, path=path) as viewer:
+                await viewer.say(f"40{json.dumps({'key': key})}")
+                assert str(await viewer.hear())[:2] == answer
+        async with open_wire(base_url, path=path, Host="crm.example.com"):
+            pass
+        change(application)
+        with pytest.raises(HTTPClientError) as caught:
+            async with open_wire(base_url, path=path, Host="crm.example.com"):
+                pass
+        assert caught.value.code == 403
+
     @pytest.mark.parametrize("environ", [{"GTOWER_JWT_SECRET": OLD_SECRET}])
     async def test_tokens_are_checked_with_the_new_key_and_nobody_is_cut_off(
         self, application: Application, base_url: str

@@ -69,6 +69,18 @@ class WaitHandler(RequestHandler):
         self.gone.set_result(None)
 
 
+class SlowHandler(RequestHandler):
+    """Says that it was asked, and answers when it may."""
+
+    asked: "asyncio.Future[None]"
+    go_on: "asyncio.Future[None]"
+
+    async def get(self) -> None:
+        self.asked.set_result(None)
+        await self.go_on
+        self.finish("at last")
+
+
 class BrokenHandler(RequestHandler):
     """Cannot even be made."""
 
@@ -99,6 +111,7 @@ def server(io_loop: IOLoop) -> Iterator[HttpServer]:
                 ("/refuse", RefusingHandler),
                 ("/stream", StreamHandler),
                 ("/wait", WaitHandler),
+                ("/slow", SlowHandler),
                 ("/big", BigHandler),
                 ("/broken", BrokenHandler),
             ],
@@ -340,6 +353,39 @@ async def test_a_body_that_nobody_took_does_not_disturb_the_next_request(connect
     assert received.endswith(ok(b"POST b ho", b"Connection: close"))
 
 
+async def test_the_end_waits_for_answers_that_are_under_way(
+    server: HttpServer, connect: Connect
+) -> None:
+    loop = asyncio.get_running_loop()
+    SlowHandler.asked, SlowHandler.go_on = loop.create_future(), loop.create_future()
+    reader, writer = await connect()
+    writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+    await SlowHandler.asked
+    idle, _ = await connect()
+    finishing = asyncio.create_task(server.finish_answers(PATIENCE_SECONDS))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not finishing.done()
+    SlowHandler.go_on.set_result(None)
+    await finishing
+    await server.close_all_connections()
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
+    assert answer.endswith(b"at last")
+    assert await asyncio.wait_for(idle.read(), PATIENCE_SECONDS) == b""
+
+
+async def test_the_end_does_not_wait_for_an_answer_that_never_comes(
+    server: HttpServer, connect: Connect
+) -> None:
+    loop = asyncio.get_running_loop()
+    SlowHandler.asked, SlowHandler.go_on = loop.create_future(), loop.create_future()
+    _, writer = await connect()
+    writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+    await SlowHandler.asked
+    await asyncio.wait_for(server.finish_answers(0.05), PATIENCE_SECONDS)
+    SlowHandler.go_on.set_result(None)
+
+
 class Peer(asyncio.Transport):
     """A transport whose other end has an address."""
 
@@ -359,11 +405,8 @@ class Peer(asyncio.Transport):
     ],
 )
 async def test_an_ipv4_client_has_its_address_on_a_socket_for_both_families(
-    io_loop: IOLoop, address: str, shown: str
+    server: HttpServer, address: str, shown: str
 ) -> None:
-    server = HttpServer(
-        Application(), max_header_bytes=1, idle_seconds=1, body_seconds=1, backlog=1
-    )
     await server.listen([])
     connection = HttpConnection(server)
     connection.connection_made(Peer((address, 1)))

@@ -13,9 +13,10 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import Rule
 
 from gtower_realtime import strict_json
-from gtower_realtime.addresses import UNIX_SOCKET
+from gtower_realtime.addresses import UNIX_SOCKET, TrustedProxies
 from gtower_realtime.engineio.handshake import FORBIDDEN, HandshakeRefused
 from gtower_realtime.engineio.server import EngineIOConfig, EngineIOServer
+from gtower_realtime.engineio.session import SessionLimits
 from gtower_realtime.errors import Forbidden, RealtimeError
 from gtower_realtime.gateway.server import PendingConnection, SocketIOServer
 from gtower_realtime.gateway.transport import SocketIOTransport
@@ -25,6 +26,8 @@ from gtower_realtime.origins import LOCAL_HOSTS
 from gtower_realtime.ports import Payload, Target
 
 PATH = "/dashboard/socket.io/"
+
+_COME_AGAIN = 4200
 
 _LOOK_SECONDS = 0.25
 _LOOKS_FOR_NUMBERS = 4
@@ -62,14 +65,27 @@ class Dashboard:
         self._api_keys = api_keys
         self._showing: asyncio.Task[None] | None = None
         self._viewers: set[str] = set()
-        if isinstance(self._server.eio, _OwnPages):
-            self._server.eio.is_for_local_hosts = not api_keys.are_required
+        self._guard_against_rebinding()
         self._server.on_connecting(self._connecting)
         self._server.on_departed(self._departed)
 
     def routes(self) -> list[Rule]:
         """Return the Tornado routes."""
         return self._server.eio.routes(PATH)
+
+    def change_proxies(self, proxies: TrustedProxies) -> None:
+        """Take other proxies, for the viewers that come from now on."""
+        self._server.eio.change(SessionLimits(), proxies)
+
+    def keys_have_changed(self) -> None:
+        """Have all viewers come again, with a key that is good now."""
+        self._guard_against_rebinding()
+        for viewer in list(self._viewers):
+            self._server.close_client(viewer, _COME_AGAIN, "the API keys have changed")
+
+    def _guard_against_rebinding(self) -> None:
+        if isinstance(self._server.eio, _OwnPages):
+            self._server.eio.is_for_local_hosts = not self._api_keys.are_required
 
     async def stop(self) -> None:
         """Let go of all viewers."""

@@ -429,6 +429,12 @@ class HttpConnection(asyncio.BufferedProtocol, HTTPConnection):
     def _is_clogged(self) -> bool:
         return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request that is whole has not been answered, or the answer has not left."""
+        request = self._request
+        return (request is not None and request.is_handed_over) or self._is_clogged()
+
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Have ``callback`` called when the client goes away before its answer has ended."""
         self._close_callback = callback

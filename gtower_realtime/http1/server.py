@@ -12,6 +12,8 @@ from gtower_realtime.metrics import Traffic
 _BUFFER_BYTES = 65_536
 _ACCEPTED_AT_ONCE = 64
 
+_LOOK_SECONDS = 0.01
+
 
 class HttpServer:
     """Serves a Tornado application; times in seconds, sizes in bytes.
@@ -64,6 +66,16 @@ class HttpServer:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+
+    async def finish_answers(self, seconds: float) -> None:
+        """Wait until no request is being answered, for ``seconds`` at most."""
+        until = self.loop.time() + seconds
+        while True:
+            if not any(connection.is_answering for connection in self.connections):
+                return
+            if self.loop.time() >= until:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def close_all_connections(self) -> None:
         """Cut what is still connected and speaks HTTP."""
