@@ -25,7 +25,7 @@ from gtower_realtime.journal import Journal
 from gtower_realtime.key_sets import KeySet
 from gtower_realtime.limits import ConnectionLimits, Rate
 from gtower_realtime.loop_lag import watch_loop_lag
-from gtower_realtime.metrics import Metrics
+from gtower_realtime.metrics import RELOAD_OUTCOMES, Metrics
 from gtower_realtime.origins import OriginPolicy
 from gtower_realtime.ports import Clock, Store
 from gtower_realtime.records import Bounds
@@ -119,6 +119,9 @@ class Application:
         ).bind(self.socketio)
         self._api_keys = ApiKeys(settings.api_keys)
         self.dashboard = Dashboard(self._dashboard_config(), self.service.monitor, self._api_keys)
+        # From the start, so that a rise from nothing is seen as one.
+        for outcome in RELOAD_OUTCOMES:
+            self.metrics.reloads.labels(outcome)
         self._housekeeping: list[asyncio.Task[None]] = []
         self._http_context = HttpContext(
             service=self.service,

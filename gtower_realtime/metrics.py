@@ -74,6 +74,8 @@ class MetricRow:
     documentation: str
 
 
+RELOAD_OUTCOMES = ("done", "refused")
+
 OTHER = "other"
 """What names count as that are too many to be counted one by one."""
 

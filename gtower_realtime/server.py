@@ -223,12 +223,13 @@ def _reload(
         file = settings.settings_file and str(settings.settings_file)
         logger.info("reloaded", settings_file=file, warnings=settings.warnings)
         _allow_open_files(settings.max_connections)
-    manager.ready(application.summary())
+    finally:
+        manager.ready(application.summary())
 
 
 async def _report(application: Application, manager: ServiceManager) -> None:
     """Tell the service manager every few seconds how the server is."""
-    while True:
+    while manager.is_there:
         manager.status(application.summary())
         await asyncio.sleep(_STATUS_SECONDS)
 

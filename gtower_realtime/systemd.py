@@ -33,6 +33,11 @@ class ServiceManager:
         self._address = address.replace("@", "\0", 1) if address else None
         self._has_failed = False
 
+    @property
+    def is_there(self) -> bool:
+        """Whether anybody is told anything."""
+        return self._address is not None
+
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str]) -> "ServiceManager":
         """Take the manager's variables out of ``environ``: they are not for children."""

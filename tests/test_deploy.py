@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from gtower_realtime import errors
-from gtower_realtime.metrics import Metrics
+from gtower_realtime.metrics import RELOAD_OUTCOMES, Metrics
 from gtower_realtime.recovery import Reason
 from tests import promql
 from tests.exposition import Exposition, scrape
@@ -95,7 +95,8 @@ def test_an_expression_asks_for_nothing_that_is_not_there(place: str, expression
 def known_values() -> set[str]:
     codes = {each.code for each in vars(errors).values() if hasattr(each, "code")}
     page = (ROOT / "docs" / "protocol-by-hand.md").read_text(encoding="utf-8")
-    return codes | set(re.findall(r"^\| (\d{4}) ", page, re.M)) | {"recovered", *get_args(Reason)}
+    outcomes = {"recovered", *get_args(Reason), *RELOAD_OUTCOMES}
+    return codes | set(re.findall(r"^\| (\d{4}) ", page, re.M)) | outcomes
 
 
 @pytest.mark.parametrize(("place", "expression"), EXPRESSIONS)
