@@ -30,10 +30,17 @@ os.execv(program[0], program)
 class ServerProcess:
     """One server with settings of its own; ``port`` stays the same over restarts.
 
-    A ``listener`` is handed over to it as systemd does; without one it listens itself.
+    A ``listener`` is handed over to it as systemd does; without one it listens itself. ``command``
+    is what is run in the place of the checkout's own.
     """
 
-    def __init__(self, environ: dict[str, str], listener: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        environ: dict[str, str],
+        listener: socket.socket | None = None,
+        command: list[str] | None = None,
+    ) -> None:
+        self._command = command or [sys.executable, str(_ROOT / "run.py")]
         self._listener = listener
         if listener is None:
             free, self.port = bind_unused_port()
@@ -46,6 +53,12 @@ class ServerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self.first_line = ""
         """What the server has said when it was up."""
+
+    @property
+    def pid(self) -> int:
+        """The number of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def url(self) -> str:
@@ -62,7 +75,7 @@ class ServerProcess:
 
     async def launch(self) -> None:
         """Start it and do not wait."""
-        program = [sys.executable, str(_ROOT / "run.py")]
+        program = self._command
         descriptors = []
         if self._listener is not None:
             descriptors = [self._listener.fileno()]
@@ -71,6 +84,7 @@ class ServerProcess:
             *program,
             cwd=_ROOT,
             env=self._environ,
+            stdin=asyncio.subprocess.DEVNULL,  # on a terminal SIGHUP does not reload
             stdout=asyncio.subprocess.PIPE,
             pass_fds=descriptors,
         )

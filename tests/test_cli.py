@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -39,11 +40,14 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def server_process(*arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
+def server_process(
+    *arguments: str, stdin: int = subprocess.DEVNULL, **environ: str
+) -> Iterator[subprocess.Popen[str]]:
     """Run ``run.py`` as operators do; what is left of it in the end is killed."""
     with subprocess.Popen(
         [sys.executable, str(ROOT / "run.py"), *arguments],
         env={**os.environ, "PYTHONUTF8": "1", **environ},
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -209,6 +213,18 @@ def test_a_unix_socket_is_served_and_removed_in_the_end(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(PATIENCE_SECONDS) == 0
     assert not path.exists()
+
+
+def test_a_server_ends_with_its_terminal() -> None:
+    terminal, ours = pty.openpty()
+    with server_process(
+        "serve", stdin=ours, GTOWER_PORT="0", GTOWER_DATABASE_URL="memory:"
+    ) as process:
+        started_port(process)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(PATIENCE_SECONDS) == -signal.SIGHUP
+    os.close(ours)
+    os.close(terminal)
 
 
 # Keys and tokens

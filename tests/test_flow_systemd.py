@@ -2,14 +2,18 @@
 
 import asyncio
 import os
+import re
+import shlex
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tornado.httpclient import AsyncHTTPClient
 
-from gtower_realtime import server
+from gtower_realtime import server, unit_files
 from gtower_realtime.systemd import ServiceManager
 from tests.server_process import ServerProcess
 from tests.service_manager import FakeServiceManager
@@ -144,3 +148,62 @@ async def test_without_a_key_a_socket_that_strangers_reach_is_refused() -> None:
         )
         await process.start()
         assert await process.stop() == 0
+
+
+# All that the unit says, put together
+
+
+def value_of(unit: str, name: str) -> str:
+    """Return the one value of ``name`` in a unit."""
+    (value,) = re.findall(rf"^{name}=(.*)$", unit, re.M)
+    return str(value)
+
+
+async def test_the_unit_starts_reloads_and_stops_a_server_with_its_credentials(
+    manager: FakeServiceManager, tmp_path: Path
+) -> None:
+    unit = unit_files.service(Path(sys.executable).parent / unit_files.NAME)
+    directories = {name: tmp_path / name for name in ("etc", "state", "credentials")}
+    for directory in directories.values():
+        directory.mkdir()
+    variable, _, file = value_of(unit, "Environment").partition("=")
+    settings = directories["etc"] / Path(file).name
+    settings.write_text("GTOWER_DRAIN_SECONDS=0\nCORS_ORIGIN=https://a.example\n")
+    key = "0123456789abcdefghij"
+    (directories["credentials"] / "api_keys").write_text(f"crm:read:{key}\n")
+    environ = {
+        variable: str(settings),
+        "NOTIFY_SOCKET": manager.address,
+        "WATCHDOG_USEC": "30000000",
+        "STATE_DIRECTORY": str(directories["state"]),
+        "CREDENTIALS_DIRECTORY": str(directories["credentials"]),
+    }
+    # Strangers reach it: the credential has to be read for the start.
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        command = shlex.split(value_of(unit, "ExecStart"))
+        process = ServerProcess(environ, listener, command)
+        await process.launch()
+        await manager.next("READY")
+        await manager.next("WATCHDOG")
+        assert await status(process, key, "https://b.example") == 403
+        settings.write_text("CORS_ORIGIN=https://b.example\n")
+        reload = shlex.split(value_of(unit, "ExecReload").replace("$MAINPID", str(process.pid)))
+        reloading = await asyncio.create_subprocess_exec(*reload)
+        assert await reloading.wait() == 0
+        await manager.next("RELOADING")
+        await manager.next("READY")
+        assert await status(process, key, "https://b.example") == 200
+        assert await status(process, "", "https://b.example") == 401
+        assert await process.stop() == 0
+        await manager.next("STOPPING")
+    assert (directories["state"] / "gtower.db").exists()
+
+
+async def status(process: ServerProcess, key: str, origin: str) -> int:
+    """Ask for the status; return that of the answer."""
+    answer = await AsyncHTTPClient().fetch(
+        f"{process.url}/websocket/status",
+        headers={"X-API-Key": key, "Origin": origin},
+        raise_error=False,
+    )
+    return answer.code
