@@ -5,11 +5,16 @@
 
 const log = new EventLog();
 const connection = new Connection(log);
+const joinedRooms = new JoinedRooms(connection);
 
 setUpConnectionForm(connection);
 setUpEmitForm(connection);
-setUpRoomForms(connection);
+setUpRoomForms(connection, joinedRooms);
+setUpPresencePanel(connection, new PresenceList(connection, joinedRooms));
 setUpHttpForm(connection, log);
+setUpWhatsAppRooms(connection);
+new ConversationView(connection, new Conversations());
+setUpWebhookForms(log);
 if (FROM_DISK) byId('home').href = 'index.html';
 
 loadBundle().then((isLoaded) => {

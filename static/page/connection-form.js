@@ -52,6 +52,11 @@ function serverUrl() {
   return ['http:', 'https:'].includes(url.protocol) ? url : null;
 }
 
+// The server's address without a slash at its end.
+function serverAddress() {
+  return (serverUrl()?.href ?? DEFAULT_SERVER).replace(/\/+$/, '');
+}
+
 function showConnection(connection) {
   const isOff = connection.state === 'disconnected' || connection.state === 'refused';
   byId('state').dataset.state = connection.state;

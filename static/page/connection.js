@@ -2,7 +2,8 @@
 
 // One Socket.IO connection through the stock client. Every event, acknowledgement and change of
 // state goes to the log. Events of its own: 'change' (show the state anew), 'sessionlost' (the
-// server no longer knows this client's rooms), 'event' with {name, payload} of each one received.
+// server no longer knows this client's rooms), 'event' with {name, payload} of each one received,
+// 'answer' with {event, argument, answer} of each acknowledgement, in its place among the events.
 
 const ACKNOWLEDGEMENT_TIMEOUT_MS = 10000;
 const TRANSPORTS = {
@@ -16,6 +17,7 @@ class Connection extends EventTarget {
   #socket = null;
   #freshReason = null;
   #connectedAt = '';
+  #isReplaying = false;
   #replayed = 0;
   state = 'disconnected'; // or connecting, connected, reconnecting, refused
   problem = ''; // why there is no connection, in words
@@ -80,11 +82,20 @@ class Connection extends EventTarget {
     if (!this.isConnected) throw new Error('Not connected. Connect first.');
     this.#log.add('out', event, argument);
     const args = argument === undefined ? [] : [argument];
-    const answer = await this.#socket
-      .timeout(ACKNOWLEDGEMENT_TIMEOUT_MS)
-      .emitWithAck(event, ...args);
-    this.#log.add('ack', event, answer);
-    return answer;
+    const socket = this.#socket.timeout(ACKNOWLEDGEMENT_TIMEOUT_MS);
+    return new Promise((resolve, reject) => {
+      // By callback: a promise has its turn after events that followed the acknowledgement.
+      socket.emit(event, ...args, (error, answer) => {
+        if (error) {
+          reject(error);
+          return;
+        }
+        this.#isReplaying = false;
+        this.#log.add('ack', event, answer);
+        this.#announce('answer', { event, argument, answer });
+        resolve(answer);
+      });
+    });
   }
 
   #follow(socket) {
@@ -125,7 +136,10 @@ class Connection extends EventTarget {
   #receive(name, args) {
     const acknowledge = typeof args.at(-1) === 'function' ? args.pop() : null;
     const [payload] = args;
-    this.#log.add('in', name, payload);
+    // The offset of an event in the server's log; events that are not kept there have none.
+    const offset = args.length > 1 && typeof args.at(-1) === 'string' ? args.at(-1) : undefined;
+    const isReplayed = this.#isOfReplay(name, payload, offset);
+    this.#log.add('in', name, payload, { offset, isReplayed });
     if (acknowledge) {
       acknowledge();
       this.#log.add('ack', name, 'acknowledged to the server');
@@ -133,14 +147,23 @@ class Connection extends EventTarget {
     if (name === 'connected') {
       this.#freshReason = payload?.reason ?? null;
       this.#connectedAt = payload?.timestamp ?? '';
+      this.#isReplaying = this.#socket.recovered;
       this.#replayed = 0;
       this.#announce('change');
-    } else if (this.#socket.recovered && payload?.timestamp < this.#connectedAt) {
-      // Older than this connection, so it was missed. (A chat message may tell a time of its own.)
+    } else if (isReplayed) {
       this.#replayed += 1;
       this.#announce('change');
     }
-    this.dispatchEvent(new CustomEvent('event', { detail: { name, payload } }));
+    this.#announce('event', { name, payload });
+  }
+
+  // A replay follows `connected` in one go, and only `presence` may come before it; what is
+  // older than this connection was missed. (Some events tell a time of their own, so the time
+  // alone would not do.)
+  #isOfReplay(name, payload, offset) {
+    if (offset === undefined && name !== 'presence') this.#isReplaying = false;
+    return this.#isReplaying && name !== 'connected' && offset !== undefined
+      && payload?.timestamp < this.#connectedAt;
   }
 
   #enter(state) {
@@ -150,7 +173,7 @@ class Connection extends EventTarget {
     this.#announce('change');
   }
 
-  #announce(type) {
-    this.dispatchEvent(new Event(type));
+  #announce(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }

@@ -2,8 +2,6 @@
 
 // The HTTP side: any call of the catalogue, its answer, and the same call for curl.
 
-const HTTP_TIMEOUT_MS = 60000;
-
 function setUpHttpForm(connection, log) {
   const pathValues = { ...PATH_SAMPLES };
   byId('call').append(...callGroups());
@@ -79,61 +77,17 @@ function readRequest() {
   const query = byId('query').value.trim();
   const filledPath = path.replace(/:(\w+)/g, (_, name) => encodeURIComponent(pathValue(name)));
   const target = filledPath + (query ? `?${query}` : '');
-  const server = (serverUrl()?.href ?? DEFAULT_SERVER).replace(/\/+$/, '');
-  return { method, target, url: server + target, body: body && byId('body').value };
+  return { method, target, body: body && byId('body').value };
 }
 
 async function sendFromForm(log) {
-  const request = readRequest();
-  const name = `${request.method} ${request.target}`;
-  const started = performance.now();
-  let response;
-  let text;
-  try {
-    response = await fetch(request.url, {
-      method: request.method,
-      headers: { ...bodyHeader(request.body), ...keyHeader(byId('api-key').value) },
-      body: request.body,
-      signal: AbortSignal.timeout(HTTP_TIMEOUT_MS),
-    });
-    text = await response.text();
-  } catch (error) {
-    const advice = 'Is the server up, and does CORS_ORIGIN allow this page?';
-    showProblem(byId('http-answer'), `No answer from ${request.url}. ${advice}`);
-    log.add('http', name, { error: error.message });
-    return;
-  }
-  const answer = readAnswer(text);
-  showHttpAnswer(response, answer, Math.round(performance.now() - started));
-  log.add('http', name, { status: response.status, answer });
+  const headers = keyHeader(byId('api-key').value);
+  const answer = await requestAndShow({ ...readRequest(), headers }, byId('http-answer'), log);
   if (Array.isArray(answer)) answer.forEach(({ id }) => suggestClient(id));
-}
-
-function bodyHeader(body) {
-  return body === undefined ? {} : { 'Content-Type': 'application/json' };
 }
 
 function keyHeader(key) {
   return key ? { 'X-API-Key': key } : {};
-}
-
-function readAnswer(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
-}
-
-function showHttpAnswer(response, answer, milliseconds) {
-  byId('http-answer').replaceChildren(
-    element('span', {
-      className: response.ok ? 'verdict good' : 'verdict bad',
-      textContent: `${response.status} ${response.statusText}`,
-    }),
-    element('small', { textContent: `${milliseconds} ms` }),
-    jsonBlock(prettyJson(answer)),
-  );
 }
 
 // A client id left empty is this page's own.
@@ -159,8 +113,9 @@ function suggestedClient(id) {
 
 // The key is left to the shell's environment, so that a copied command carries no secret.
 function showCurl() {
-  const { method, url, body } = readRequest();
-  const parts = [`curl -i${method === 'GET' ? '' : ` -X ${method}`} ${shellQuoted(url)}`];
+  const { method, target, body } = readRequest();
+  const url = shellQuoted(serverAddress() + target);
+  const parts = [`curl -i${method === 'GET' ? '' : ` -X ${method}`} ${url}`];
   Object.entries(bodyHeader(body)).forEach(([name, value]) => {
     parts.push(`-H ${shellQuoted(`${name}: ${value}`)}`);
   });

@@ -34,9 +34,10 @@ class EventLog {
     this.clear();
   }
 
-  // `payload` is any JSON value, or undefined for none.
-  add(direction, name, payload) {
-    this.#waiting.push({ direction, name, at: new Date(), payload });
+  // `payload` is any JSON value, or undefined for none; `offset` the event's place in the server's
+  // log, if it has one.
+  add(direction, name, payload, { offset, isReplayed = false } = {}) {
+    this.#waiting.push({ direction, name, at: new Date(), payload, offset, isReplayed });
     if (this.#waiting.length > KEPT_ENTRIES) this.#waiting.shift();
     this.#counts.set(direction, this.#counts.get(direction) + 1);
     this.#scheduleDraw();
@@ -75,9 +76,11 @@ class EventLog {
       element('time', { dateTime: entry.at.toISOString(), textContent: clockTime(entry.at) }),
       element('span', { className: 'badge', textContent: entry.direction }),
       element('strong', { textContent: entry.name }),
+      placeInLog(entry),
     );
     if (text) node.append(jsonBlock(text));
-    const drawn = { ...entry, node, searched: `${entry.name}\n${text}`.toLowerCase() };
+    const place = node.querySelector('.place').textContent;
+    const drawn = { ...entry, node, searched: `${entry.name}\n${place}\n${text}`.toLowerCase() };
     node.hidden = !this.#passesFilter(drawn);
     return drawn;
   }
@@ -133,10 +136,18 @@ class EventLog {
   #visibleAsLines() {
     return this.#entries
       .filter((entry) => !entry.node.hidden)
-      .map(({ at, direction, name, payload }) => JSON.stringify({ at, direction, name, payload }))
+      .map(({ at, direction, name, offset, isReplayed, payload }) => JSON.stringify(
+        { at, direction, name, offset, replayed: isReplayed || undefined, payload }))
       .reverse()
       .join('\n');
   }
+}
+
+function placeInLog({ offset, isReplayed }) {
+  const node = element('span', { className: 'place' });
+  if (isReplayed) node.append(element('span', { className: 'tag', textContent: 'replayed' }), ' ');
+  if (offset) node.append(element('code', { textContent: offset, title: 'Offset in the log' }));
+  return node;
 }
 
 function clockTime(date) {
