@@ -188,8 +188,8 @@ class Application:
 
     def summary(self) -> str:
         """Say in one line how the server is, and for how many."""
-        rooms = self.service.directory.room_count
-        return f"{self.service.state}: {len(self.clients)} clients in {rooms} rooms"
+        population = self.service.directory.population()
+        return f"{self.service.state}: {population.clients} clients in {population.rooms} rooms"
 
     async def stop(self) -> None:
         """Let go of everybody over the drain time: new work is refused, all are told and closed.

@@ -87,14 +87,9 @@ class Directory:
         return Population(
             clients=len(clients),
             users=clients.users,
-            rooms=self.room_count,
+            rooms=self._transport.room_count() - clients.users,
             room_members=self._transport.membership_count() - clients.with_user,
         )
-
-    @property
-    def room_count(self) -> int:
-        """How many rooms have a member; those of users do not count."""
-        return self._transport.room_count() - self._clients.users
 
     def room(self, room: str) -> dict[str, Any]:
         """Return ``{"room", "clients", "users"}``: how many are in a room; 0 if it has nobody."""
