@@ -29,7 +29,7 @@ WATCHED = (
     Watched("connections", "connections", 30, 0.25),
     Watched("clients", "clients", 30, 0.25),
     Watched("sessions", "sessions", 60, 0.25),
-    Watched("room_members", "members of rooms", 100, 0.25),
+    Watched("room_members", "members of rooms", 300, 0.5),
     Watched("rooms", "rooms", 60, 0.25),
     Watched("client_buffer_bytes", "buffers, MB", 16, 0.5, unit=1e6),
     Watched("store_queue_length", "store queue", 200, 0.5),
