@@ -15,6 +15,8 @@ class Time:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         self.slept: list[float] = []
+        self.late = 0.0
+        """How much longer than asked it sleeps."""
         monkeypatch.setattr("gtower_realtime.gateway.pace.asyncio.sleep", self.sleep)
 
     def __call__(self) -> float:
@@ -22,7 +24,7 @@ class Time:
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(round(seconds, 6))
-        self.now += seconds
+        self.now += seconds + self.late
 
 
 @pytest.fixture
@@ -74,6 +76,21 @@ async def test_a_client_that_does_not_stop_is_a_flood(
         await flood()
     assert floods == ["ann"]
     assert 100 + MAX_SECONDS_OVER <= time.now <= 100 + MAX_SECONDS_OVER + 1
+
+
+@pytest.mark.gen_test
+async def test_a_flood_is_one_also_while_the_loop_is_late(
+    pace: Pace, time: Time, floods: list[str]
+) -> None:
+    time.late = 0.6  # when it comes to an event, one behind it needs not wait
+
+    async def flood() -> None:
+        while time.now < 100 + 2 * MAX_SECONDS_OVER:
+            await pace.keep("ann", "events")
+
+    with pytest.raises(RateLimited):
+        await flood()
+    assert floods == ["ann"]
 
 
 @pytest.mark.gen_test

@@ -15,6 +15,20 @@ TOO_MANY_REQUESTS = 4101
 MAX_SECONDS_OVER = 10.0
 """A client that is over its rate for as long, without a break, is a flood."""
 
+_BREAK_SECONDS = 1.0
+"""How long nothing may have had to wait. Less is none: a busy loop takes up an event late, and
+those behind it find tokens that came meanwhile."""
+
+
+class _Over:
+    """Since when a client has been over a rate, and until when something of it had to wait."""
+
+    __slots__ = ("since", "waited_until")
+
+    def __init__(self, now: float) -> None:
+        self.since = now
+        self.waited_until = now
+
 
 class Pace:
     """The token buckets of each client, by the name of the rate; an unlimited rate has none.
@@ -36,13 +50,13 @@ class Pace:
         self._on_wait = on_wait
         self._penalised: dict[str, float] = {}
         self._buckets: dict[str, dict[str, TokenBucket]] = {}
-        self._over_since: dict[tuple[str, str], float] = {}
+        self._over: dict[tuple[str, str], _Over] = {}
 
     def change(self, rates: Mapping[str, Rate]) -> None:
         """Take other rates, for those who are connected as well; each begins anew with them."""
         self._rates = _limited(rates)
         self._buckets.clear()
-        self._over_since.clear()
+        self._over.clear()
 
     async def keep(self, client_id: str, name: str) -> None:
         """Return when the client may go on under a rate.
@@ -66,8 +80,13 @@ class Pace:
             has_waited = True
             self._check_flood(client_id, name)
             await asyncio.sleep(wait)
-        if not has_waited:
-            self._over_since.pop((client_id, name), None)
+        over = self._over.get((client_id, name))
+        if over is not None:
+            now = self._clock()
+            if has_waited:
+                over.waited_until = now
+            elif now - over.waited_until >= _BREAK_SECONDS:
+                del self._over[client_id, name]
 
     def penalise(self, user_id: str, seconds: float) -> None:
         """Have a user's connections refused for a while; who connects asks :meth:`is_penalised`."""
@@ -83,12 +102,14 @@ class Pace:
         """Drop what is kept of a client that is gone."""
         self._buckets.pop(client_id, None)
         for name in self._rates:
-            self._over_since.pop((client_id, name), None)
+            self._over.pop((client_id, name), None)
 
     def _check_flood(self, client_id: str, name: str) -> None:
         now = self._clock()
-        since = self._over_since.setdefault((client_id, name), now)
-        if now - since >= MAX_SECONDS_OVER:
+        over = self._over.get((client_id, name))
+        if over is None:
+            over = self._over[client_id, name] = _Over(now)
+        if now - over.since >= MAX_SECONDS_OVER:
             self._on_flood(client_id)
             raise RateLimited("You send too much; slow down.")
 
