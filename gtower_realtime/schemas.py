@@ -213,7 +213,7 @@ class ClosedSchema(QuickSchema):
 
     @post_load
     def _leave_out_null(self, body: dict[str, Any], **_: Any) -> dict[str, Any]:
-        return {key: value for key, value in body.items() if value is not None}
+        return _without_null(body)
 
 
 class MessageSchema(ClosedSchema):
@@ -234,6 +234,10 @@ class MessageSchema(ClosedSchema):
             if glance is None or not glance(item):
                 return None
         return dict(value)
+
+
+def _without_null(loaded: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in loaded.items() if value is not None}
 
 
 def _glance(field: fields.Field[Any]) -> Callable[[Any], bool] | None:
@@ -378,17 +382,21 @@ class RoomArgument(ArgumentSchema):
 
 
 class JoinArgument(RoomArgument):
-    """``"sales"`` or ``{"roomName": "sales", "since": <offset>}``."""
+    """``"sales"`` or ``{"roomName": "sales", "since": <offset or null>}``."""
 
-    since = Text(longest=MAX_OFFSET_LENGTH)
+    since = Text(longest=MAX_OFFSET_LENGTH, allow_none=True)
 
 
 class HistoryArgument(ArgumentSchema):
-    """``{"room": "sales", "after": <offset>, "limit": 50}``."""
+    """``{"room": "sales", "after": <offset or null>, "limit": 50 or null}``."""
 
     room = Name(required=True)
-    after = Text(longest=MAX_OFFSET_LENGTH)
-    limit = fields.Integer(strict=True, validate=validate.Range(1, MAX_PAGE))
+    after = Text(longest=MAX_OFFSET_LENGTH, allow_none=True)
+    limit = fields.Integer(strict=True, allow_none=True, validate=validate.Range(1, MAX_PAGE))
+
+    @post_load
+    def _leave_out_null(self, argument: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return _without_null(argument)
 
 
 class PresenceArgument(ArgumentSchema):

@@ -29,7 +29,7 @@ class PublishingHandler(SendingHandler):
             Forbidden: the caller's key may not address all of it.
         """
         wanted = load(_PUBLISH, body)
-        payload = wanted["data"]
+        payload = wanted.get("data", {})
         if not isinstance(payload, dict):
             sentence = "Must be a JSON object."
             raise ValidationFailed(f"data: {sentence}", fields={"data": [sentence]})

@@ -52,6 +52,17 @@ async def ticks_until_end(application: Application, client: ConnectedClient) -> 
     return ticks
 
 
+async def test_null_is_as_if_the_field_were_absent(publisher: Publisher) -> None:
+    optional = ["data", "users", "clients", "all", "except", "volatile", "ttl", "id"]
+    receipt = await publisher.publish(rooms=["r"], **dict.fromkeys(optional))
+    assert {name: receipt[name] for name in ("message", "recipients", "unknownClients")} == {
+        "message": "Event 'tick' published",
+        "recipients": 0,
+        "unknownClients": [],
+    }
+    assert len(receipt["id"]) == 16
+
+
 async def test_each_connection_gets_one_copy_whatever_it_matches(
     application: Application, publisher: Publisher, connect_client: ConnectClient
 ) -> None:

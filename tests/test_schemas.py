@@ -12,6 +12,7 @@ from gtower_realtime.schemas import (
     ArgumentSchema,
     ChatMessageSchema,
     CustomerArgument,
+    HistoryArgument,
     JoinArgument,
     MessageArgument,
     MessageSchema,
@@ -271,6 +272,11 @@ def test_at_most_twenty_fields_are_named() -> None:
 def test_a_body_of_very_many_fields_is_not_looked_at() -> None:
     refusal = refusal_of(NOTIFICATION, {f"x{number}": 1 for number in range(101)})
     assert refusal.fields == {"_schema": ["Must have at most 100 fields."]}
+
+
+def test_null_in_an_argument_is_as_if_the_field_were_absent() -> None:
+    assert load(HistoryArgument(), {"room": "r", "after": None, "limit": None}) == {"room": "r"}
+    assert load(JoinArgument(), {"roomName": "r", "since": None}) == {"room": "r", "since": None}
 
 
 @given(
