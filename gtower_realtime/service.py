@@ -357,9 +357,12 @@ class RealtimeService:
     def join_room(self, client_id: str, room: str, since: str | None = None) -> Answer:
         """Make the client a member from here, or from the offset ``since``, on: `roomJoined`.
 
-        Raises as `Rooms.join` does.
+        An offset of another log, as a page has that was rendered before a new epoch, is not
+        refused: the answer says ``complete: false``.
+
+        Raises as `Rooms.join` does, and ValidationFailed if ``since`` is no offset at all.
         """
-        offset = None if since is None else self._offset("since", since)
+        offset = None if since is None else _parse_offset("since", since)
         return self._rooms.join(client_id, room, "roomJoined", {}, offset)
 
     def leave_room(self, client_id: str, room: str) -> Answer:
@@ -671,10 +674,9 @@ class RealtimeService:
         return {"room": room, "offset": str(self._journal.offset(self._journal.last_number))}
 
     def _offset(self, field: str, text: str) -> Offset:
-        offset = Offset.parse(text)
-        if offset is None or offset.epoch != self._journal.epoch:
-            sentence = "Is not an offset of this log."
-            raise ValidationFailed(f"{field}: {sentence}", fields={field: [sentence]})
+        offset = _parse_offset(field, text)
+        if offset.epoch != self._journal.epoch:
+            raise _no_offset(field)
         return offset
 
     def _describe_event(self, event: StoredEvent) -> dict[str, Any]:
@@ -688,3 +690,15 @@ class RealtimeService:
 
     def _timestamp(self) -> str:
         return format_timestamp(self._clock.now())
+
+
+def _parse_offset(field: str, text: str) -> Offset:
+    offset = Offset.parse(text)
+    if offset is None:
+        raise _no_offset(field)
+    return offset
+
+
+def _no_offset(field: str) -> ValidationFailed:
+    sentence = "Is not an offset of this log."
+    return ValidationFailed(f"{field}: {sentence}", fields={field: [sentence]})

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gtower_realtime.errors import Forbidden, StoreUnavailable, TooManyRooms
+from gtower_realtime.errors import Forbidden, StoreUnavailable, TooManyRooms, ValidationFailed
 from gtower_realtime.ports import Target
 from gtower_realtime.records import Bounds, Membership, RoomEntered, RoomLeft
 from tests.fakes import NOW_MS, TS, FakeWorld, an_event, make_world
@@ -299,13 +299,21 @@ async def test_a_since_of_another_log_or_of_the_future_or_trimmed_is_not_complet
     for number in (1, 2, 3):
         await publish(world, number)
     await world.journal.trim(Bounds(max_events=1, max_bytes=0, max_age_seconds=0), NOW_MS)
-    for number in (4, 1):
+    for past in (since(world, 4), since(world, 1), "00000000-2"):
         world.transport.forget()
-        answer = await world.service.join_room("c1", "sales", since(world, number))
+        answer = await world.service.join_room("c1", "sales", past)
         assert answer == {"room": "sales", "complete": False}
         assert heard(world) == ["roomJoined"]
     answer = await world.service.join_room("c1", "sales", since(world, 2))
     assert (answer["complete"], heard(world)[-1]) == (True, 3)
+
+
+async def test_a_since_that_is_no_offset_is_refused() -> None:
+    world = await make_world()
+    await world.connect("c1")
+    with pytest.raises(ValidationFailed) as caught:
+        await world.service.join_room("c1", "sales", "yesterday")
+    assert caught.value.fields == {"since": ["Is not an offset of this log."]}
 
 
 @pytest.mark.parametrize("recent_events", [1000, 0])
