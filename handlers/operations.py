@@ -1,6 +1,6 @@
 """What operators and their machines ask: metrics, is it alive, is it ready."""
 
-from gtower_realtime.errors import NotFound
+from gtower_realtime.errors import NotFound, RealtimeError
 from handlers.base import ApiHandler, BaseHandler
 from handlers.routes import Route
 
@@ -49,7 +49,11 @@ class NotFoundHandler(BaseHandler):
     def prepare(self) -> None:
         """Refuse before the body is read."""
         self.begin_log_context()
-        raise NotFound("There is nothing at this path; / leads to what there is.")
+        raise self.method_refusal()
+
+    def method_refusal(self) -> RealtimeError:
+        """Return the same for every method, also for one that Tornado does not know."""
+        return NotFound("There is nothing at this path; / leads to what there is.")
 
 
 def routes() -> list[Route]:

@@ -100,6 +100,12 @@ async def test_a_method_that_nobody_knows_is_not_allowed(base_url: str, method: 
     assert (answer.code, json.loads(answer.body)["error"]["code"]) == (405, "method_not_allowed")
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE", "BREW"])
+async def test_what_is_not_there_is_not_found_by_any_method(base_url: str, method: str) -> None:
+    answer = await fetch(f"{base_url}/nowhere", method)
+    assert (answer.code, json.loads(answer.body)["error"]["code"]) == (404, "not_found")
+
+
 # Metrics
 
 
