@@ -1,11 +1,15 @@
-"""Request bodies that are bounded before they are read; for all Tornado handlers of the house."""
+"""What all Tornado handlers of the house have: bodies bounded before they are read, and an id."""
 
+import re
+import secrets
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from gtower_realtime.errors import TooLarge, ValidationFailed
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 @stream_request_body
@@ -20,6 +24,16 @@ class BoundedBodyHandler(RequestHandler):
         self._chunks: list[bytes] = []
         self._received_bytes = 0
         super().__init__(application, request, **row)
+
+    def request_id(self) -> str:
+        """Return the caller's id of the request, if it is a sane one, else one of our own."""
+        proposed = self.request.headers.get("X-Request-Id", "")
+        if _SANE_REQUEST_ID.fullmatch(proposed):
+            return proposed
+        # Made once: Tornado sets the default headers again before an error is written.
+        if not hasattr(self, "_own_request_id"):
+            self._own_request_id = secrets.token_hex(8)
+        return self._own_request_id
 
     def max_body_bytes(self) -> int:
         """Return how long the body of this request may be."""

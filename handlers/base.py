@@ -4,7 +4,6 @@
 """
 
 import re
-import secrets
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -37,7 +36,6 @@ from gtower_realtime.setting_values import ApiKey
 
 logger = structlog.get_logger(__name__)
 
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
 _CONTROL_METHODS = frozenset({"PUT", "DELETE"})
 _METHODS = ("GET", "POST", "PUT", "DELETE")
@@ -75,16 +73,6 @@ class BaseHandler(BoundedBodyHandler):
         self.clear_header("Server")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("X-Request-Id", self.request_id())
-
-    def request_id(self) -> str:
-        """Return the caller's id of the request, if it is a sane one, else one of our own."""
-        proposed = self.request.headers.get("X-Request-Id", "")
-        if _SANE_REQUEST_ID.fullmatch(proposed):
-            return proposed
-        # Made once: Tornado sets the default headers again before an error is written.
-        if not hasattr(self, "_own_request_id"):
-            self._own_request_id = secrets.token_hex(8)
-        return self._own_request_id
 
     def prepare(self) -> None:
         """Check the size that the headers announce, before any of the body is read."""
@@ -136,13 +124,14 @@ class BaseHandler(BoundedBodyHandler):
         if isinstance(problem, RealtimeError):
             return problem
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            return self._method_not_allowed()
+            return self.method_refusal()
         if isinstance(problem, HTTPError) and status_code == HTTPStatus.BAD_REQUEST:
             # Tornado's own: an escape in the path or the query that is no UTF-8.
             return InvalidName("The URL has a part that is not UTF-8.")
         return InternalError("The server failed; try again later.")
 
-    def _method_not_allowed(self) -> MethodNotAllowed:
+    def method_refusal(self) -> RealtimeError:
+        """Return the refusal of a method that the handler does not have."""
         allowed = [
             method
             for method in _METHODS

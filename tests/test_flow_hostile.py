@@ -452,6 +452,16 @@ async def test_an_address_that_connects_too_fast_is_slowed_down(client: EngineIO
         await connection.close()
     answer = await EngineIOClient(client.port).handshake()
     assert answer.status == 429
+    assert answer.json() == {
+        "success": False,
+        "message": "Your address connects too fast.",
+        "error": {
+            "code": "rate_limited",
+            "message": "Your address connects too fast.",
+            "retryable": True,
+        },
+        "requestId": answer.headers["x-request-id"],
+    }
     assert 900 <= int(answer.headers["retry-after"]) <= 1000
 
 

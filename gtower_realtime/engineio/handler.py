@@ -43,9 +43,10 @@ class EngineIOHandler(BoundedBodyHandler):
         self._engineio.count_refusal(self.request, refusal)
         self.set_status(refusal.http_status)
         self.set_header("Content-Type", "application/json")
+        self.set_header("X-Request-Id", self.request_id())
         for name, value in refusal.headers.items():
             self.set_header(name, value)
-        self.finish(_body(refusal))
+        self.finish(_body(refusal, self.request_id()))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log faults of ours once; a refusal is an answer."""
@@ -63,8 +64,14 @@ def _as_refusal(problem: BaseException | None) -> HandshakeRefused | RealtimeErr
     return InternalError("The server failed; try again later.")
 
 
-def _body(refusal: HandshakeRefused | RealtimeError) -> str:
+def _body(refusal: HandshakeRefused | RealtimeError, request_id: str) -> str:
     if isinstance(refusal, HandshakeRefused):
         return strict_json.dumps(refusal.as_dict())
-    shape = {"success": False, "message": refusal.message, "error": refusal.as_dict()}
-    return strict_json.dumps(shape)
+    return strict_json.dumps(
+        {
+            "success": False,
+            "message": refusal.message,
+            "error": refusal.as_dict(),
+            "requestId": request_id,
+        }
+    )
