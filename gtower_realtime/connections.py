@@ -29,6 +29,7 @@ from gtower_realtime.recovery import Claim, Comeback, Reason, Recovery
 from gtower_realtime.sessions import Session, Sessions
 from gtower_realtime.timestamps import format_timestamp, milliseconds
 from gtower_realtime.tokens import Identity
+from gtower_realtime.trails import Trails
 
 WELCOME = "Successfully connected to WebSocket server"
 
@@ -67,6 +68,7 @@ class Connections:
         authentication: Authentication,
         presence: Presence,
         ack_waits: AckWaits,
+        trails: Trails,
         sessions: Sessions,
         clients: ClientRegistry,
         clock: Clock,
@@ -81,6 +83,7 @@ class Connections:
         self._authentication = authentication
         self._presence = presence
         self._ack_waits = ack_waits
+        self._trails = trails
         self._sessions = sessions
         self._clients = clients
         self._clock = clock
@@ -99,6 +102,9 @@ class Connections:
             if session.away_since is None:
                 session.away_since = now
             self._sessions.add(session)
+            self._trails.begin(session.client_id, session.user_id)
+            for room in session.rooms():
+                self._trails.enter(session.client_id, room)
 
     def end_expired_sessions(self) -> None:
         """Forget who has been away for longer than the recovery time."""
@@ -174,7 +180,9 @@ class Connections:
     def _drop_old_connection(self, session: Session) -> None:
         if session.client_id in self._clients:
             # It looks alive from here; its client says otherwise.
+            mark = self._transport.confirmed_mark(session.client_id)
             self._transport.release(session.client_id)
+            self.client_has_everything(session.client_id, mark)
             self.client_disconnected(session.client_id, may_return=True)
 
     def _begin(
@@ -186,6 +194,8 @@ class Connections:
         if session is not None:
             offset = self._journal.offset(session.opened_at_number)
         details = {"recovered": False} | ({"reason": reason} if reason else {})
+        self._trails.begin(client.id, client.user_id)
+        self._trails.connect(client.id)
         self._go_live(client, arrival.identity, offset, details)
         for room in _rooms_of_token(arrival):
             self._rooms.admit(client.id, room)
@@ -200,6 +210,11 @@ class Connections:
             return
         self._metrics.recoveries.labels(RECOVERED).inc()
         self._sessions.mark_back(session)
+        self._trails.connect(
+            session.client_id,
+            max(comeback.claimed.number, session.covered),
+            [event.number for event in missed],
+        )
         self._record_unawaited(SessionResumed(session.client_id))
         permissions = self._authentication.permissions_for(arrival.identity)
         lost = permissions.lost_rooms(session.rooms())
@@ -239,6 +254,16 @@ class Connections:
         self._transport.send(client.id, "connected", payload, offset)
         self._announce("clientJoined", client.id)
 
+    def client_closing(self, client_id: str, code: int, *, may_return: bool) -> None:
+        """Take note that nothing is handed to a client any more; that it has gone is to follow.
+
+        What is published meanwhile waits for its return, if it may. Sends nothing.
+        """
+        self._trails.close(client_id, code)
+        session = self._sessions.of_client(client_id)
+        if session is not None and may_return and session.away_since is None:
+            self._sessions.mark_leaving(session)
+
     def client_disconnected(self, client_id: str, *, may_return: bool) -> None:
         """Forget a connection that is gone; the others hear `clientLeft`. Idempotent.
 
@@ -249,8 +274,12 @@ class Connections:
             self._presence.gone(client_id)
             self._ack_waits.gone(client_id)
             self._announce("clientLeft", client_id)
+        self._trails.disconnect(client_id)
         session = self._sessions.of_client(client_id)
-        if session is None or session.away_since is not None:
+        if session is None:
+            self._trails.end(client_id)
+            return
+        if session.away_since is not None:
             return
         if may_return or self._sessions.was_revoked(session.pid):
             # A revoked one ends when that is recorded.
@@ -268,7 +297,7 @@ class Connections:
         """
         self._sessions.revoke(session)
         ended = SessionEnded(session.client_id)
-        return self._journal.record(lambda _: [ended], lambda _: self._sessions.remove(session))
+        return self._journal.record(lambda _: [ended], lambda _: self._forget(session))
 
     def stop_announcing(self) -> None:
         """Tell nobody of others any more: where all are let go, each would hear of all."""
@@ -276,12 +305,17 @@ class Connections:
 
     def client_has_everything(self, client_id: str, number: int) -> None:
         """Take note that a client has received all events up to ``number``."""
+        self._trails.confirm(client_id, number)
         session = self._sessions.of_client(client_id)
         if session is not None:
             session.cover(number)
 
-    def _end_session(self, session: Session) -> None:
+    def _forget(self, session: Session) -> None:
         self._sessions.remove(session)
+        self._trails.end(session.client_id)
+
+    def _end_session(self, session: Session) -> None:
+        self._forget(session)
         self._record_unawaited(SessionEnded(session.client_id))
 
     def _record_unawaited(self, change: Change) -> None:

@@ -113,6 +113,12 @@ class UnknownClient(RealtimeError):
     code, http_status = "unknown_client", 404
 
 
+class UnknownEventId(RealtimeError):
+    """No event with this id is known, or it is too long ago. Ask soon, and with the `id`."""
+
+    code, http_status = "unknown_event_id", 404
+
+
 class NotFound(RealtimeError):
     """There is no such path. Look at the documented ones."""
 

@@ -17,6 +17,7 @@ from gtower_realtime.records import RoomEntered, RoomLeft
 from gtower_realtime.recovery import MAX_REPLAYED_BYTES, MAX_REPLAYED_EVENTS
 from gtower_realtime.sessions import Session, Sessions
 from gtower_realtime.timestamps import format_timestamp, milliseconds
+from gtower_realtime.trails import Trails
 
 Answer = asyncio.Future[dict[str, Any]]
 
@@ -45,6 +46,7 @@ class Rooms:
         clients: ClientRegistry,
         authentication: Authentication,
         presence: Presence,
+        trails: Trails,
         clock: Clock,
         metrics: Metrics,
         max_per_client: int,
@@ -55,6 +57,7 @@ class Rooms:
         self._clients = clients
         self._authentication = authentication
         self._presence = presence
+        self._trails = trails
         self._clock = clock
         self._metrics = metrics
         self.max_per_client = max_per_client
@@ -126,10 +129,12 @@ class Rooms:
 
     def _enter(self, client_id: str, room: str) -> None:
         self._transport.enter_room(client_id, room)
+        self._trails.enter(client_id, room)
         self._presence.entered(self._clients.get(client_id), room)
 
     def _exit(self, client_id: str, room: str) -> None:
         self._transport.leave_room(client_id, room)
+        self._trails.leave(client_id, room)
         self._presence.left(client_id, room)
 
     def admit(self, client_id: str, room: str) -> None:

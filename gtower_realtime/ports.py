@@ -231,6 +231,13 @@ class Transport(Protocol):
     def waiting_bytes(self, client_id: str) -> int:
         """Return what waits for the client inside this process, in bytes; 0 when it is gone."""
 
+    def has_unwritten(self, client_id: str, body: str, offset: Offset | None) -> bool:
+        """Say whether an event that was handed over has not left this process yet, or not all.
+
+        ``body`` and ``offset`` are those with which it was delivered; of two events with the same
+        ``body`` and no offset one stands for the other.
+        """
+
     def transport_of(self, client_id: str) -> str:
         """Return ``websocket`` or ``polling``."""
 

@@ -16,6 +16,7 @@ from gtower_realtime.ports import Clock, Offset, Target, Transport
 from gtower_realtime.records import Change, StoredEvent
 from gtower_realtime.sessions import Sessions, addresses
 from gtower_realtime.timestamps import milliseconds
+from gtower_realtime.traces import TracedEvent, Traces
 
 
 @dataclass(slots=True)
@@ -80,10 +81,13 @@ class Publisher:
         transport: Transport,
         sessions: Sessions,
         ack_waits: AckWaits,
+        traces: Traces,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._ack_waits = ack_waits
+        self._trails = traces.trails
+        self._traces = traces
         self._journal = journal
         self._transport = transport
         self._sessions = sessions
@@ -162,7 +166,14 @@ class Publisher:
     ) -> "asyncio.Future[Receipt]":
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         receipt = self.deliver(
-            event_id, event, body, target, droppable=is_volatile, wait=wait, began=began
+            event_id,
+            event,
+            body,
+            target,
+            published_at=milliseconds(self._clock.now()),
+            droppable=is_volatile,
+            wait=wait,
+            began=began,
         )
         future.set_result(receipt)
         return future
@@ -174,6 +185,8 @@ class Publisher:
         body: str,
         target: Target,
         *,
+        published_at: int,
+        expires_at: int | None = None,
         offset: Offset | None = None,
         droppable: bool = False,
         wait: AckWait | None = None,
@@ -181,18 +194,21 @@ class Publisher:
     ) -> Receipt:
         """Hand an event over to everybody it is for, count it, and return the receipt.
 
-        ``began`` is the monotonic time at which it was taken up.
+        ``began`` is the monotonic time at which it was taken up; the other times are milliseconds
+        since 1970.
         """
+        place = self._trails.begin_delivery()
         if wait is None:
             recipients = self._transport.deliver(
                 event, body, target, offset=offset, droppable=droppable
             )
         else:
             number = 0 if offset is None else offset.number
-            take_note = partial(self._acknowledge, wait, number)
+            take_note = partial(self._acknowledge, wait, number, place)
             asked = self._transport.deliver_asking(event, body, target, take_note, droppable)
             recipients = len(asked)
             wait.expect(asked)
+        self._trails.end_delivery()
         pending = 0 if offset is None else self._sessions.count_away(target)
         if event in SERVER_EVENTS:
             self._metrics.events_published.labels(event).inc()
@@ -204,11 +220,27 @@ class Publisher:
         self._metrics.payload_bytes.inc(recipients * size)
         self._metrics.publish_seconds.observe(self._clock.monotonic() - began)
         receipt = Receipt(id=event_id, recipients=recipients, pending=pending, offset=offset)
+        self._traces.keep(
+            TracedEvent(
+                place,
+                event_id,
+                event,
+                body,
+                target,
+                published_at,
+                expires_at,
+                offset,
+                self._journal.last_number,
+                recipients,
+                pending,
+            )
+        )
         if self.watcher is not None:
             self.watcher(event, body, target, receipt)
         return receipt
 
-    def _acknowledge(self, wait: AckWait, number: int, client_id: str) -> None:
+    def _acknowledge(self, wait: AckWait, number: int, place: int, client_id: str) -> None:
+        self._trails.acknowledge(client_id, place)
         session = self._sessions.of_client(client_id)
         if session is not None and number:
             session.acknowledge(number)
@@ -276,6 +308,8 @@ class _Publication:
             self._event,
             self._body,
             self._target,
+            published_at=stored.published_at,
+            expires_at=stored.expires_at,
             offset=self._publisher.offset(stored.number),
             wait=self._wait,
             began=self._began,

@@ -43,6 +43,8 @@ from gtower_realtime.schemas import WHOLE
 from gtower_realtime.sessions import Sessions
 from gtower_realtime.timestamps import format_timestamp, from_milliseconds, milliseconds
 from gtower_realtime.tokens import Identity, TokenVerifier
+from gtower_realtime.traces import Traces
+from gtower_realtime.trails import Trails
 
 ServiceState = Literal["active", "draining", "degraded"]
 
@@ -89,15 +91,27 @@ class RealtimeService:
         self._clients = clients
         self._clock = clock
         ack_waits = AckWaits()
+        self._trails = Trails()
+        self._authentication = Authentication(verifier, clock, self._is_client_id)
+        self.traces = Traces(
+            trails=self._trails,
+            transport=transport,
+            sessions=sessions,
+            clock=clock,
+            may_join=lambda client_id, room: self._authentication.permissions_of(client_id).allows(
+                "join", room
+            ),
+        )
+        """What became of events."""
         self._publisher = Publisher(
             journal=journal,
             transport=transport,
             sessions=sessions,
             ack_waits=ack_waits,
+            traces=self.traces,
             clock=clock,
             metrics=metrics,
         )
-        self._authentication = Authentication(verifier, clock, self._is_client_id)
         self._presence = Presence(presence_rooms, self._publisher, transport, clock)
         self._rooms = Rooms(
             journal=journal,
@@ -106,6 +120,7 @@ class RealtimeService:
             clients=clients,
             authentication=self._authentication,
             presence=self._presence,
+            trails=self._trails,
             clock=clock,
             metrics=metrics,
             max_per_client=max_rooms_per_client,
@@ -118,6 +133,7 @@ class RealtimeService:
             authentication=self._authentication,
             presence=self._presence,
             ack_waits=ack_waits,
+            trails=self._trails,
             sessions=sessions,
             clients=clients,
             clock=clock,
@@ -210,6 +226,14 @@ class RealtimeService:
         """Take up a client that was let in; see `Connections.connect`."""
         await self._connections.connect(client, arrival)
         self.mind_tokens()
+
+    def client_closing(self, client_id: str, code: int, *, may_return: bool) -> None:
+        """Hand nothing more to a client; see `Connections.client_closing`."""
+        self._connections.client_closing(client_id, code, may_return=may_return)
+
+    def client_missed(self, client_id: str) -> None:
+        """Take note that a client reads too slowly for the event that is being handed over."""
+        self._trails.drop(client_id)
 
     def client_disconnected(self, client_id: str, *, may_return: bool) -> None:
         """Let go of a client; see `Connections.client_disconnected`."""

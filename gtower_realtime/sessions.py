@@ -186,7 +186,7 @@ class Sessions:
     def enter(self, session: Session, room: str, number: int) -> None:
         """Begin a stay of the session after ``number``; silent when it is in the room."""
         session.enter(room, number)
-        if session.client_id in self._away:
+        if session.client_id in self._away and session.pid not in self._revoked:
             self._await_in(room, session.client_id)
 
     def leave(self, session: Session, room: str, number: int) -> None:
@@ -194,10 +194,19 @@ class Sessions:
         session.leave(room, number)
         self._forget_in(room, session.client_id)
 
+    def mark_leaving(self, session: Session) -> None:
+        """Take note that nothing is handed to the client any more: it is told to be away soon."""
+        self._await(session)
+
     def mark_away(self, session: Session, since: int) -> None:
         """Take note that the client has dropped."""
         session.away_since = since
+        self._await(session)
+
+    def _await(self, session: Session) -> None:
         self._away[session.client_id] = session
+        if session.pid in self._revoked:
+            return  # nothing is for it any more
         for address in self._addresses_of_away(session):
             self._await_in(address, session.client_id)
 
@@ -214,6 +223,8 @@ class Sessions:
         wants it gone can ask again.
         """
         self._by_pid.pop(session.pid, None)
+        if session.client_id in self._away:
+            self._forget_away(session)
         self._revoked[session.pid] = None
         while len(self._revoked) > _REVOKED_KEPT:
             del self._revoked[next(iter(self._revoked))]
@@ -221,6 +232,11 @@ class Sessions:
     def was_revoked(self, pid: str) -> bool:
         """Say whether the session with this secret was revoked; of the last thousands only."""
         return pid in self._revoked
+
+    def can_return(self, client_id: str) -> bool:
+        """Say whether a client that is here or away could come back to its session."""
+        session = self._by_client.get(client_id)
+        return session is not None and session.pid not in self._revoked
 
     def of_user(self, user_id: str) -> list[Session]:
         """Return the sessions of a user, here or away."""

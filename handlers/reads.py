@@ -6,6 +6,7 @@ from gtower_realtime.errors import ValidationFailed
 from gtower_realtime.identity import check_may_address
 from gtower_realtime.ports import Target
 from gtower_realtime.timestamps import parse_timestamp
+from gtower_realtime.traces import CLIENTS_OF_A_PAGE, MAX_CLIENTS_OF_A_PAGE
 from handlers.base import ApiHandler
 from handlers.routes import Route
 
@@ -57,6 +58,25 @@ class UserHandler(ApiHandler):
         self.reply(200, self.context.service.directory.user(id))
 
 
+class TraceHandler(ApiHandler):
+    """What became of an event: whom it was for, and how far it got at each client."""
+
+    scope = "read"
+
+    async def get(self, id: str) -> None:  # noqa: A002
+        """Answer with the event and the ``state`` of each client; see `Traces.describe`.
+
+        ``client`` and ``user`` ask for these clients, whether or not it was for them.
+        """
+        traces = self.context.service.traces
+        event = traces.find(id)
+        check_may_address(self.api_key, event.target)
+        client_id, user_id = (self.get_query_argument(name, None) for name in ("client", "user"))
+        after = self.get_query_argument("after", None)
+        limit = self.limit(MAX_CLIENTS_OF_A_PAGE) or CLIENTS_OF_A_PAGE
+        self.reply(200, await traces.describe(event, client_id, user_id, after, limit))
+
+
 class AnalyticsHandler(ApiHandler):
     """What happened minute by minute, at most a day of it; the last hour if nothing is said."""
 
@@ -85,5 +105,6 @@ def routes() -> list[Route]:
         Route("/websocket/clients", ClientsHandler, query=("limit", "after")),
         Route("/websocket/clients/:id/status", ClientStatusHandler),
         Route("/websocket/users/:id", UserHandler),
+        Route("/websocket/events/:id", TraceHandler, query=("client", "user", "limit", "after")),
         Route("/websocket/analytics", AnalyticsHandler, query=("from", "to")),
     ]

@@ -206,6 +206,9 @@ class FakeTransport:
     def waiting_bytes(self, client_id: str) -> int:
         return self.waiting.get(client_id, 0)
 
+    def has_unwritten(self, client_id: str, body: str, offset: Offset | None) -> bool:
+        return self.waiting_bytes(client_id) > 0
+
     def transport_of(self, client_id: str) -> str:
         return "websocket" if client_id in self.connections else "polling"
 

@@ -49,6 +49,8 @@ FLOORS = (
         "sessions",
         "recovery",
         "ack_waits",
+        "trails",
+        "traces",
         "publishing",
         "analytics",
         "authentication",

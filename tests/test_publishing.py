@@ -28,6 +28,7 @@ async def a_world(*client_ids: str) -> tuple[FakeWorld, Publisher]:
         transport=world.transport,
         sessions=world.sessions,
         ack_waits=AckWaits(),
+        traces=world.service.traces,
         clock=world.clock,
         metrics=world.metrics,
     )

@@ -34,14 +34,19 @@ class PollingOutput:
 
     name = "polling"
 
-    __slots__ = ("_is_noop_due", "_poll", "is_receiving", "unsent_bytes")
+    __slots__ = ("_is_noop_due", "_poll", "is_receiving", "unsent")
 
     def __init__(self) -> None:
-        self.unsent_bytes = 0
+        self.unsent = b""
         self.is_receiving = False
         """Whether a POST is under way, from its headers on."""
         self._poll: PollingHandler | None = None
         self._is_noop_due = False
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What was taken from the session and has not left the process."""
+        return len(self.unsent)
 
     @property
     def is_polled(self) -> bool:
@@ -205,7 +210,7 @@ class PollingHandler(EngineIOHandler):
         if self._session is None or self._answered is None or self._answered.done():
             return
         content = payload.encode()
-        output.unsent_bytes += len(content)
+        output.unsent += content
         self.finish(content).add_done_callback(self._sent)
         self._answered.set_result(None)
 
@@ -215,7 +220,7 @@ class PollingHandler(EngineIOHandler):
         output = self._session.output
         if not isinstance(output, PollingOutput):
             return  # it was upgraded meanwhile
-        output.unsent_bytes = 0
+        output.unsent = b""
         if isinstance(sending.exception(), StreamClosedError):
             self._session.lost(output, "transport close")
         elif self._session.has_output:

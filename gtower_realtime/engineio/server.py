@@ -114,6 +114,10 @@ class _IsWebSocketUpgrade(Matcher):
         return self._path.match(request)
 
 
+def _ignore(_session: Session) -> None:
+    pass
+
+
 class EngineIOServer:
     """All Engine.IO sessions of a process.
 
@@ -138,6 +142,11 @@ class EngineIOServer:
         self._waiting: list[Session] = []
         self._groups_waiting: list[Group] = []
         self._closed: deque[Session] = deque()
+        self.closing: Callable[[Session], None] = _ignore
+        """Called with a session that takes and carries no more messages, in the middle of things;
+        the application must not send anything then."""
+        self.dropping: Callable[[Session], None] = _ignore
+        """Called with a session for which a droppable packet was dropped; the same holds."""
         self._tasks = EagerTasks()
         self._is_turn_end_due = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -315,7 +324,14 @@ class EngineIOServer:
         self._deadlines.schedule(item)
 
     def closed(self, session: Session) -> None:
-        """Tell the application at the end of this turn, not in the middle of a fan-out."""
+        """Tell the application at the end of this turn, not in the middle of a fan-out.
+
+        That it gets nothing any more is told at once.
+        """
+        self.closing(session)
+        self._await_departure(session)
+
+    def _await_departure(self, session: Session) -> None:
         self._closed.append(session)
         self._see_to_end_of_turn()
 
@@ -332,8 +348,9 @@ class EngineIOServer:
         return self._config.current_mark()
 
     def dropped(self, session: Session, packet: EncodedPacket) -> None:
-        """Count what a slow client did not get."""
+        """Count what a slow client did not get, and tell the application."""
         self._metrics.packets_dropped.inc()
+        self.dropping(session)
 
     # Handling messages
 
@@ -357,7 +374,7 @@ class EngineIOServer:
     def _carried_on(self, session: Session, problem: BaseException | None) -> None:
         self._handled(session, problem)
         if session.is_closed:
-            self.closed(session)
+            self._await_departure(session)
         else:
             self._handle_messages(session)
 

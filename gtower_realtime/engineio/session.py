@@ -73,6 +73,10 @@ class Output(Protocol):
     def unsent_bytes(self) -> int:
         """What was taken from the session and has not left the process."""
 
+    @property
+    def unsent(self) -> bytes:
+        """The end of what was taken from the session last, as far as it has not left."""
+
     def send_waiting(self, session: "Session") -> None:
         """Take what waits and send what can be sent now; ends a session that is closing."""
 
@@ -259,6 +263,13 @@ class Session:
                 self.close(SLOW_CONSUMER, "slow consumer", discard=True)
             return False
         return True
+
+    def has_unwritten(self, ending: bytes) -> bool:
+        """Say whether a packet that ends so waits here, or has not left the process altogether."""
+        group = self.group
+        if group is not None and self.place < group.end:
+            self.catch_up()
+        return any(one.frame.endswith(ending) for one in self.queue) or ending in self.output.unsent
 
     def send_exempt(self, packets: list[EncodedPacket]) -> None:
         """Queue ``packets`` whatever waits already; they do not count against the buffer."""

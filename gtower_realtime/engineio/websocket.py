@@ -48,6 +48,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         "_session",
         "_transport",
         "_write",
+        "_written_last",
         "queue_entry",
     )
 
@@ -56,6 +57,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._transport = transport
         self._engineio = engineio
         self._session: Session | None = None
+        self._written_last = b""
         self._is_probe = False
         self._is_closing = False
         self._is_deaf = False
@@ -217,6 +219,12 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         """What was taken from the session and the kernel has not taken yet."""
         return self._transport.get_write_buffer_size()
 
+    @property
+    def unsent(self) -> bytes:
+        """The end of what was written last, as far as the kernel has not taken it yet."""
+        size = self.unsent_bytes
+        return self._written_last[-size:] if size else b""
+
     def pause_writing(self) -> None:
         """Take note that the client reads more slowly than it is written to."""
         if self._session is not None and not self._is_probe:
@@ -224,6 +232,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         """Take note that everything that was written has left."""
+        self._written_last = b""
         if self._owed_pong is not None:
             self._pay_pong()
         if self._session is not None and not self._is_probe:
@@ -249,6 +258,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     def _write_all(self, content: bytes) -> None:
         self._engineio.traffic.sent += len(content)
         self._transport.write(content)
+        self._written_last = content if self.unsent_bytes else b""
 
     def _offer_to_write(self) -> None:
         """Let the session write at once, if everything before has left."""
@@ -258,6 +268,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     def write_rest(self, content: bytes, sent: int) -> None:
         """Have the transport write what the kernel did not take at once."""
         self._transport.write(memoryview(content)[sent:])
+        self._written_last = content
 
     def release_poll(self) -> None:
         """Do nothing: there are no polls."""

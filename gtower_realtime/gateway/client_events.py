@@ -52,6 +52,8 @@ class ClientEvents:
     def bind(self, server: SocketIOServer) -> None:
         """Make this the one place where the events of ``server`` arrive."""
         server.on_connecting(self._connecting)
+        server.on_closing(self._closing)
+        server.on_dropped(self._service.client_missed)
         server.on_departed(self._departed)
         server.on_refused(self._refused)
         server.on_dismissed(self._dismissed)
@@ -109,6 +111,9 @@ class ClientEvents:
         except (StoreUnavailable, Overloaded):
             # Not a connect_error: the stock client would never try again.
             pending.session.close(_TRY_AGAIN, "store unavailable, try again")
+
+    def _closing(self, client_id: str, may_return: bool, code: int) -> None:
+        self._service.client_closing(client_id, code, may_return=may_return)
 
     def _departed(self, client_id: str, may_return: bool, confirmed: int) -> None:
         self._pace.forget(client_id)

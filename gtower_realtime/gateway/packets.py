@@ -95,6 +95,11 @@ def encode_event(
     return f"{prefix}{number}[{strict_json.dumps(event)},{body}{last}]"
 
 
+def endings_of(body: str, offset: str | None) -> list[bytes]:
+    """Return what the packet of an event ends with, without its offset and with it."""
+    return [f"{body}]".encode(), *([] if offset is None else [f',"{offset}"]'.encode()])]
+
+
 def _read_payload(encoded_packet: str, start: int) -> Any:
     if start == len(encoded_packet):
         return None

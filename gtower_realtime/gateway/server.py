@@ -38,6 +38,9 @@ Connecting = Callable[["PendingConnection"], Awaitable[None]]
 Departed = Callable[[str, bool, int], None]
 """Called with the client id, whether it may return, and the last mark that a pong has confirmed."""
 
+Closing = Callable[[str, bool, int], None]
+"""Called with the client id, whether it may return, and the close code."""
+
 Refused = Callable[[str, str, RealtimeError], None]
 """Called with the client id, the event's name and the refusal."""
 
@@ -102,6 +105,31 @@ class SocketIOServer(AsyncServer):  # type: ignore[misc]
     def on_departed(self, handler: Departed) -> None:
         """Have ``handler`` told of each client that is gone."""
         self._departed = handler
+
+    def on_closing(self, handler: Closing) -> None:
+        """Have ``handler`` told of each client that gets nothing any more, before it has departed.
+
+        It is called at once, in the middle of a delivery for instance, and must not send anything.
+        """
+
+        def closing(session: Session) -> None:
+            for sid in self._accepted_clients(session):
+                handler(sid, sid not in self._gone_for_good, session.close_code)
+
+        self.eio.closing = closing
+
+    def on_dropped(self, handler: Callable[[str], None]) -> None:
+        """Have ``handler`` told of each client that is too slow for a droppable event; as above."""
+
+        def dropping(session: Session) -> None:
+            for sid in self._accepted_clients(session):
+                handler(sid)
+
+        self.eio.dropping = dropping
+
+    def _accepted_clients(self, session: Session) -> list[str]:
+        clients = self.manager.namespaces_of(session.sid).items()
+        return [sid for namespace, sid in clients if self.manager.is_connected(sid, namespace)]
 
     def on_refused(self, handler: Refused) -> None:
         """Have ``handler`` tell clients of refusals that they asked no acknowledgement for."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from gtower_realtime import strict_json
 from gtower_realtime.engineio.protocol import EncodedPacket
 from gtower_realtime.engineio.session import Session
-from gtower_realtime.gateway.packets import encode_event
+from gtower_realtime.gateway.packets import encode_event, endings_of
 from gtower_realtime.gateway.rooms import Audience, Members
 from gtower_realtime.gateway.server import SocketIOServer
 from gtower_realtime.names import user_room
@@ -124,6 +124,14 @@ class SocketIOTransport:
         """Return what waits for the client inside this process, in bytes; 0 when it is gone."""
         session = self._index.connection_of(client_id)
         return 0 if session is None else session.waiting_bytes
+
+    def has_unwritten(self, client_id: str, body: str, offset: Offset | None) -> bool:
+        """Say whether an event that was handed over has not left this process yet, or not all."""
+        session = self._index.connection_of(client_id)
+        if session is None:
+            return False
+        shown = None if offset is None else str(offset)
+        return any(session.has_unwritten(ending) for ending in endings_of(body, shown))
 
     def transport_of(self, client_id: str) -> str:
         """Return ``websocket`` or ``polling``."""
