@@ -138,7 +138,7 @@ class IdempotencyInFlight(RealtimeError):
 
 
 class IdempotencyMismatch(RealtimeError):
-    """The key was used with another body. Use a new key for a new request."""
+    """The key was used with another body or another `wait`. Use a new key for a new request."""
 
     code, http_status = "idempotency_mismatch", 422
 

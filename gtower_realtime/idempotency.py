@@ -83,7 +83,7 @@ class OnceOnly:
         Raises:
             ValidationFailed: the key is empty or longer than 255 characters.
             IdempotencyInFlight: the same key is being worked on.
-            IdempotencyMismatch: the key was used with another body.
+            IdempotencyMismatch: the key was used with another body, or with another wish to wait.
             StoreUnavailable: nobody can say at the moment.
         """
         if not 0 < len(scope[-1]) <= MAX_KEY_LENGTH:
@@ -102,7 +102,9 @@ class OnceOnly:
         fingerprint = _digest(body)
         if known is not None and known.fingerprint != fingerprint:
             self._in_flight.discard(key)
-            raise IdempotencyMismatch("This key was used with another body.")
+            raise IdempotencyMismatch(
+                "This key was used with another body, or with another wish to wait."
+            )
         return LookUp(key, fingerprint, now, None if known is None else known.answer)
 
     def carry_on(

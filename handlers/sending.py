@@ -13,6 +13,9 @@ from handlers.base import ApiHandler
 
 _USUAL_TIMEOUT = "2000"
 
+# Behind a body, it is no JSON and so no other body.
+_WAITS = b"?wait=ack"
+
 
 @dataclass(slots=True)
 class Sending:
@@ -53,8 +56,12 @@ class SendingHandler(ApiHandler):
             self.reply(201, sending.answer(receipt.as_dict()))
             return
         scope = self.scope_of(key)
+        request = self.body()
+        if sending.delivery.ack_seconds is not None:
+            # With other fields in the answer it is another request; how long to wait is not.
+            request += _WAITS
         answer, is_replayed = await service.send_once(
-            scope, self.body(), sending.answer, event, body, target, sending.delivery
+            scope, request, sending.answer, event, body, target, sending.delivery
         )
         if is_replayed:
             self.set_header("Idempotency-Replayed", "true")

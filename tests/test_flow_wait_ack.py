@@ -11,7 +11,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from gtower_realtime import ack_waits
 from gtower_realtime.application import Application
 from gtower_realtime.http1.server import HttpServer
-from tests.conftest import ConnectClient
+from tests.conftest import PATIENCE_SECONDS, ConnectClient
 from tests.javascript_client import javascript_client
 from tests.socketio_wire import open_wire
 
@@ -74,6 +74,44 @@ async def test_publish_waits_too_and_a_repeat_gets_the_first_answer(
     assert json.loads(first.body)["acked"] == [ann.id]
     assert json.loads(again.body) == json.loads(first.body)
     assert again.headers["Idempotency-Replayed"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        ("", "?wait=ack", 422),
+        ("?wait=ack", "", 422),
+        ("?wait=ack&timeout=5000", "?wait=ack&timeout=9000", 201),
+        ("?trace=a", "?trace=b", 201),
+    ],
+)
+@pytest.mark.parametrize("has_id", [False, True])
+async def test_a_key_with_another_wish_to_wait_is_another_request(
+    base_url: str,
+    connect_client: ConnectClient,
+    first: str,
+    second: str,
+    status: int,
+    has_id: bool,
+) -> None:
+    ann = await connect_client()
+    body = {"event": "tick", "clients": [ann.id], "data": {}} | ({"id": "k1"} if has_id else {})
+    headers = {} if has_id else {"Idempotency-Key": "k1"}
+    told = await post(base_url, f"/websocket/publish{first}", body, **headers)
+    again = await post(base_url, f"/websocket/publish{second}", body, **headers)
+    assert (told.code, again.code) == (201, status)
+    answer = json.loads(again.body)
+    if status == 422:
+        assert answer["error"]["code"] == "idempotency_mismatch"
+        assert answer["message"] == (
+            "This key was used with another body, or with another wish to wait."
+        )
+    else:
+        assert answer == json.loads(told.body)
+    # It was sent once in any case.
+    await post(base_url, f"/websocket/event/client/{ann.id}/last")
+    assert await ann.next_event("tick") is not None
+    assert (await asyncio.wait_for(ann.events.get(), PATIENCE_SECONDS))[0] == "last"
 
 
 @pytest.mark.parametrize(
