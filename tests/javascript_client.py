@@ -59,6 +59,14 @@ class JavaScriptClient:
         assert (told["what"], told["number"]) == ("answer", self._number)
         return list(told["arguments"]), events
 
+    async def acknowledge(self, event: str) -> None:
+        """Listen to an event and call the callback each time that there is one."""
+        await self._command("acknowledge", event=event)
+
+    def kill(self) -> None:
+        """End the process at once, and with it the connection, without a word to the server."""
+        self._process.kill()
+
     async def disconnect(self) -> None:
         """Disconnect as a page does."""
         await self._command("disconnect")

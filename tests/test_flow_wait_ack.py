@@ -10,10 +10,12 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 from gtower_realtime import ack_waits
 from gtower_realtime.application import Application
+from gtower_realtime.engineio.polling import PollingOutput
 from gtower_realtime.http1.server import HttpServer
 from tests.conftest import PATIENCE_SECONDS, ConnectClient
 from tests.javascript_client import javascript_client
 from tests.socketio_wire import open_wire
+from tests.wire import until
 
 pytestmark = pytest.mark.gen_test
 
@@ -61,6 +63,43 @@ async def test_a_stock_client_that_does_not_call_its_callback_has_not_acknowledg
         receipt = json.loads((await post(base_url, path, note)).body)
         # Its listeners take the callback and do not call it: nobody has said that it was seen.
         assert (receipt["recipients"], len(receipt["timedOut"]), receipt["acked"]) == (1, 1, [])
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_stock_clients_acknowledge_are_silent_or_are_cut_off(
+    application: Application, http_server: HttpServer, base_url: str, node: str, transport: str
+) -> None:
+    async with (
+        javascript_client(node) as seeing,
+        javascript_client(node) as silent,
+        javascript_client(node) as cut,
+    ):
+        ids = {}
+        for client in (seeing, silent, cut):
+            ids[client] = (await client.connect(base_url, transports=[transport]))["id"]
+        sessions = {
+            client_id: application.socketio.manager.index.connection_of(client_id)
+            for client_id in ids.values()
+        }
+        await seeing.acknowledge("orderUpdated")
+        # Its answer comes after the listener was there.
+        await seeing.ask("joinRoom", "orders")
+        waiting = asyncio.ensure_future(
+            post(base_url, "/websocket/event/broadcast/orderUpdated?wait=ack&timeout=3000")
+        )
+        await cut.next_event("orderUpdated")
+        session = sessions[ids[cut]]
+        assert session is not None
+        if isinstance(session.output, PollingOutput):
+            # Between two polls nobody could see that it is gone.
+            output = session.output
+            await until(lambda: output.is_polled)
+        cut.kill()
+        receipt = json.loads((await waiting).body)
+        assert receipt["recipients"] == 3
+        assert receipt["acked"] == [ids[seeing]]
+        assert receipt["timedOut"] == [ids[silent]]
+        assert receipt["disconnected"] == [ids[cut]]
 
 
 async def test_publish_waits_too_and_a_repeat_gets_the_first_answer(

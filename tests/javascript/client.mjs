@@ -2,6 +2,7 @@
 //
 // In:   {"do": "connect", "url", "options"} · {"do": "emit", "arguments"} ·
 //       {"do": "disconnect" | "connectAgain"} ·
+//       {"do": "acknowledge", "event"}: listen to it and call the callback each time ·
 //       {"do": "ask", "number", "arguments"}, answered by {"what": "answer", "number", "arguments"}
 // Out:  {"what": "open" | "upgrade" | "connect" | "connect_error" | "event" | "disconnect" |
 //       "reconnect", …}
@@ -44,6 +45,12 @@ const commands = {
   ask(command) {
     socket.emit(...command.arguments, (...values) => {
       say("answer", { number: command.number, arguments: values });
+    });
+  },
+  acknowledge({ event }) {
+    socket.on(event, (...values) => {
+      const seen = values.at(-1);
+      if (typeof seen === "function") seen();
     });
   },
   disconnect() {
