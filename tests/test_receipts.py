@@ -84,7 +84,7 @@ async def answers_to(
 
 
 def likeness(value: Any) -> Any:
-    """Return ``value`` with the ids of events and the epoch of the log, which are new, made equal."""
+    """Return ``value`` with ids of events and the epoch of the log, new each time, made equal."""
     if isinstance(value, dict):
         return {
             key: "…" if key == "id" and each not in SHOWN.values() else likeness(each)
