@@ -85,6 +85,9 @@ class FakeTransport:
         """How many bytes wait for a client; not named, none do."""
         self.droppable: set[str] = set()
         """Names of the events that were delivered as droppable."""
+        self.stalled: dict[str, Callable[[bool], None]] = {}
+        """Clients that do not read: they are handed nothing, and what is called instead, with
+        whether the event was droppable."""
 
     def connect(self, client_id: str, *, takes_offsets: bool = True) -> None:
         """Let the client be there, as after the handshake."""
@@ -106,8 +109,7 @@ class FakeTransport:
         acknowledged: Callable[[str], None],
         droppable: bool = False,
     ) -> list[str]:
-        self.deliver(event, body, target, droppable=droppable)
-        asked = self._addressed(target)
+        asked = self._hand_over(event, body, target, None, droppable)
         self.asked.append((event, asked, acknowledged))
         return asked
 
@@ -134,12 +136,21 @@ class FakeTransport:
         offset: Offset | None = None,
         droppable: bool = False,
     ) -> int:
+        return len(self._hand_over(event, body, target, offset, droppable))
+
+    def _hand_over(
+        self, event: str, body: str, target: Target, offset: Offset | None, droppable: bool
+    ) -> list[str]:
         if droppable:
             self.droppable.add(event)
-        recipients = self._addressed(target)
-        for client_id in recipients:
+        recipients = []
+        for client_id in self._addressed(target):
+            if client_id in self.stalled:
+                self.stalled[client_id](droppable)
+                continue
             self.connections[client_id].take(event, body, offset)
-        return len(recipients)
+            recipients.append(client_id)
+        return recipients
 
     def _addressed(self, target: Target) -> list[str]:
         rooms = {*target.rooms, *map(user_room, target.users)}
