@@ -5,6 +5,7 @@ Of an event only what it was and for whom is kept: who got it follows from where
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -54,13 +55,8 @@ class TracedEvent:
     after_number: int
     recipients: int
     pending: int
-
-    @property
-    def size(self) -> int:
-        """What it counts against the bound, in bytes."""
-        target = self.target
-        names = len(target.rooms) + len(target.users) + len(target.clients) + len(target.excluded)
-        return _EVENT_SIZE + len(self.body) + _NAME_SIZE * names
+    size: int = 0
+    """What it counts against the bound, in bytes; known once it is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +88,8 @@ class Traces:
         self._sessions = sessions
         self._clock = clock
         self._may_join = may_join
-        self._events: dict[str, TracedEvent] = {}
+        self._events: deque[TracedEvent] = deque()
+        self._by_id: dict[str, TracedEvent] = {}
         self._bytes = 0
 
     def keep(self, event: TracedEvent) -> None:
@@ -100,14 +97,17 @@ class Traces:
 
         With an id that another one has had, it is found instead of that.
         """
-        events = self._events
-        same = events.pop(event.id, None)
-        if same is not None:
-            self._bytes -= same.size
-        events[event.id] = event
+        events, by_id = self._events, self._by_id
+        target = event.target
+        names = len(target.rooms) + len(target.users) + len(target.clients) + len(target.excluded)
+        event.size = _EVENT_SIZE + len(event.body) + _NAME_SIZE * names
+        events.append(event)
+        by_id[event.id] = event
         self._bytes += event.size
         while len(events) > MAX_EVENTS or (self._bytes > MAX_BYTES and len(events) > 1):
-            oldest = events.pop(next(iter(events)))
+            oldest = events.popleft()
+            if by_id[oldest.id] is oldest:
+                del by_id[oldest.id]
             self._bytes -= oldest.size
             self.trails.oldest = oldest.place + 1
 
@@ -117,7 +117,7 @@ class Traces:
         Raises:
             UnknownEventId: there was none, or it is not among the newest any more.
         """
-        event = self._events.get(event_id)
+        event = self._by_id.get(event_id)
         if event is None:
             raise UnknownEventId(
                 f"No event with the id {event_id!r} is known; they are kept for a while only."

@@ -143,16 +143,20 @@ def test_the_trace_of_an_event_is_read() -> None:
             "offset": "a-1",
             "target": {"rooms": ["sales"]},
             "timestamp": "2026-11-23T12:28:18.953Z",
+            "recipients": 2,
+            "pending": 0,
             "clients": [
                 {"clientId": "c1", "state": "acknowledged"},
-                {"clientId": "c2", "state": "dropped", "reason": "slow consumer"},
+                {"clientId": "c2", "state": "dropped", "reason": "dropped as slow"},
             ],
+            "more": False,
         }
     )
+    assert (trace.recipients, trace.pending, trace.more) == (2, 0, False)
     assert trace.timestamp == datetime(2026, 11, 23, 12, 28, 18, 953000, tzinfo=UTC)
     assert trace.clients == (
         TracedClient("c1", "acknowledged", None),
-        TracedClient("c2", "dropped", "slow consumer"),
+        TracedClient("c2", "dropped", "dropped as slow"),
     )
 
 

@@ -24,6 +24,7 @@ from gtower_realtime.client import (
     Unauthorized,
     UnknownClient,
 )
+from gtower_realtime.client.answers import TracedClient
 from gtower_realtime.errors import Overloaded
 from gtower_realtime.http1.server import HttpServer
 from tests.conftest import ConnectClient, ConnectedClient
@@ -256,6 +257,24 @@ async def test_a_call_waits_for_acknowledgements(
 
 
 # Asking
+
+
+async def test_the_trace_tells_what_became_of_an_event(
+    ask: Ask, connect_client: ConnectClient
+) -> None:
+    ann = await member_of(connect_client, "sales")
+    eve = await connect_client()
+    sent = await ask("send_event_to_room", "sales", "tick", {})
+    trace = await ask("trace", sent.id)
+    assert (trace.id, trace.offset, trace.recipients, trace.more) == (
+        sent.id,
+        sent.offset,
+        1,
+        False,
+    )
+    assert trace.clients == (TracedClient(ann.id, "written", None),)
+    asked = await ask("trace", sent.id, client_id=eve.id)
+    assert asked.clients == (TracedClient(eve.id, "not_matched", "not in the room"),)
 
 
 async def test_the_reads_tell_who_is_where(ask: Ask, connect_client: ConnectClient) -> None:

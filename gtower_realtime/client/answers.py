@@ -301,14 +301,20 @@ class TracedClient:
 
 @dataclass(frozen=True, slots=True)
 class EventTrace:
-    """What became of one event; ``target`` is whom it was for, as the server says it."""
+    """What became of one event; ``target`` is whom it was for, as the server says it.
+
+    ``more`` says whether there are other clients, after the last of ``clients``.
+    """
 
     id: str
     event: str
     offset: str | None
     target: Any
     timestamp: datetime
+    recipients: int
+    pending: int
     clients: tuple[TracedClient, ...]
+    more: bool
 
 
 def event_trace(said: Said) -> EventTrace:
@@ -323,6 +329,9 @@ def event_trace(said: Said) -> EventTrace:
             TracedClient(client["clientId"], client["state"], client.get("reason"))
             for client in said["clients"]
         ),
+        recipients=said["recipients"],
+        pending=said["pending"],
+        more=said["more"],
     )
 
 

@@ -410,10 +410,27 @@ def position(room: str) -> Call[str]:
     return _get(f"/websocket/rooms/{_in_path(room)}/position", lambda said: str(said["offset"]))
 
 
-def trace(event_id: str, *, client_id: str | None = None) -> Call[EventTrace]:
-    """Return what became of an event, at all clients or at one."""
+def trace(
+    event_id: str,
+    *,
+    client_id: str | None = None,
+    user_id: str | None = None,
+    after: str | None = None,
+    limit: int | None = None,
+) -> Call[EventTrace]:
+    """Return what became of an event at the clients it was for, or at one, or at those of a user.
+
+    At most ``limit`` of them (1 to 1,000; 100), those that follow the client ``after``.
+    """
     path = f"/websocket/events/{_in_path(event_id)}"
-    return _get(path, answers.event_trace, client=client_id)
+    return _get(
+        path,
+        answers.event_trace,
+        client=client_id,
+        user=user_id,
+        after=after,
+        limit=limit,
+    )
 
 
 def analytics(*, start: datetime | None = None, end: datetime | None = None) -> Call[Analytics]:
