@@ -51,6 +51,7 @@ const HTTP_CALLS = [
   { group: 'Read', label: 'Server status', method: 'GET', path: '/websocket/status' },
   { group: 'Read', label: 'Clients', method: 'GET', path: '/websocket/clients', query: 'limit=50' },
   { group: 'Read', label: 'User', method: 'GET', path: '/websocket/users/:userId' },
+  { group: 'Read', label: 'What became of an event', method: 'GET', path: '/websocket/events/:id', query: '' },
   { group: 'Read', label: 'What happened minute by minute', method: 'GET', path: '/websocket/analytics', query: '' },
   { group: 'Read', label: 'Client status', method: 'GET', path: '/websocket/clients/:clientId/status' },
   { group: 'Rooms', label: 'Rooms', method: 'GET', path: '/websocket/rooms', query: 'limit=50' },
@@ -68,6 +69,7 @@ const PATH_SAMPLES = {
   roomName: 'sales',
   userId: 'agent-7',
   eventName: 'orderUpdated',
+  id: '',
 };
 
 // Which events say that this client now is, or no longer is, in payload.room.

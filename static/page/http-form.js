@@ -11,7 +11,7 @@ function setUpHttpForm(connection, log) {
   byId('copy-curl').addEventListener('click', (event) => {
     copyText(byId('curl').textContent, event.currentTarget);
   });
-  onSubmit(byId('http'), () => sendFromForm(log));
+  onSubmit(byId('http'), () => sendFromForm(log, pathValues));
   connection.addEventListener('event', ({ detail }) => followClients(detail));
   connection.addEventListener('sessionlost', () => byId('known-clients').replaceChildren());
   connection.addEventListener('change', () => {
@@ -80,10 +80,12 @@ function readRequest() {
   return { method, target, body: body && byId('body').value };
 }
 
-async function sendFromForm(log) {
+async function sendFromForm(log, pathValues) {
   const headers = keyHeader(byId('api-key').value);
   const answer = await requestAndShow({ ...readRequest(), headers }, byId('http-answer'), log);
   if (Array.isArray(answer)) answer.forEach(({ id }) => suggestClient(id));
+  // What was sent last is what one asks about next.
+  if (answer?.recipients !== undefined) pathValues.id = answer.id;
 }
 
 function keyHeader(key) {
