@@ -1,5 +1,10 @@
 """The command line: which commands there are, and what a line without one means."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import click
 
 from gtower_realtime.commands.check_config import check_config
@@ -30,9 +35,29 @@ class _ServesByDefault(click.Group):
         is_for_us = bool(args) and (args[0] in self.help_names(ctx) or not args[0].startswith("-"))
         return super().parse_args(ctx, args if is_for_us else ["serve", *args])
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read the line; what is wrong with it ends with EX_USAGE."""
+        with _usage_errors_as_in_sysexits():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Carry the command out; what is wrong with its line ends with EX_USAGE."""
+        with _usage_errors_as_in_sysexits():
+            return super().invoke(ctx)
+
     def help_names(self, ctx: click.Context) -> list[str]:
         """Return the options that ask for this group's own help."""
         return self.get_help_option_names(ctx)
+
+
+@contextmanager
+def _usage_errors_as_in_sysexits() -> Iterator[None]:
+    """Have usage errors leave with 64, as all other statuses are those of sysexits.h; not 2."""
+    try:
+        yield
+    except click.UsageError as problem:
+        problem.show()
+        raise click.exceptions.Exit(os.EX_USAGE) from None
 
 
 @click.group(
@@ -43,5 +68,10 @@ class _ServesByDefault(click.Group):
 def main() -> None:
     """GTower Realtime: Socket.IO for browsers, an HTTP API for back-ends.
 
-    Without a command it serves. Settings are environment variables; `settings` lists them.
+    Without a command it serves. Settings are environment variables; `settings` lists them. Exit
+    statuses are those of sysexits.h: 64 for a wrong command line, 78 for wrong settings.
+
+    \b
+    Completion by the shell, for bash (zsh and fish alike):
+      eval "$(_GTOWER_REALTIME_COMPLETE=bash_source gtower-realtime)"
     """

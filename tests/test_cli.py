@@ -116,6 +116,48 @@ def test_the_version_is_told() -> None:
     )
 
 
+def test_the_version_is_told_with_what_it_stands_on() -> None:
+    told = json.loads(CliRunner().invoke(main, ["version", "--json"]).output)
+    assert list(told) == ["gtower-realtime", "python", "tornado", "python-socketio", "sqlite"]
+    assert all(re.match(r"\d+\.\d+", each) for each in told.values())
+
+
+def test_settings_are_found_by_a_word_of_their_names() -> None:
+    result = CliRunner().invoke(main, ["settings", "ping"])
+    assert [line.split()[0] for line in result.output.splitlines()] == [
+        "SETTING",
+        "GTOWER_PING_INTERVAL",
+        "GTOWER_PING_TIMEOUT",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["chek-config"], "No such command 'chek-config'. Did you mean 'check-config'?"),
+        (["check-config", "--prot", "3"], "Did you mean one of: '--host', '--port'?"),
+        (["make-key"], "Missing argument 'NAME'"),
+        (["make-token", "ann", "--minutes", "soon"], "'soon' is not a valid float"),
+        (["--prot", "3"], "No such option '--prot'"),
+    ],
+    ids=["command", "option", "no-argument", "value", "serve"],
+)
+def test_a_wrong_line_ends_with_64_and_says_what_is_meant(
+    arguments: list[str], sentence: str
+) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == os.EX_USAGE
+    assert sentence in result.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    line = f"{sys.executable} {ROOT / 'run.py'} settings --json | head -1"
+    result = subprocess.run(
+        ["sh", "-c", line], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
+    )
+    assert (result.stdout, result.stderr) == ("[\n", "")
+
+
 def test_the_help_lists_the_commands() -> None:
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
@@ -254,7 +296,7 @@ def test_a_key_is_shown_with_where_each_part_goes() -> None:
 
 def test_a_name_that_no_key_can_have_is_refused() -> None:
     result = CliRunner().invoke(main, ["make-key", "shop:1"])
-    assert (result.exit_code, "must have scopes" in result.output) == (2, True)
+    assert (result.exit_code, "must have scopes" in result.output) == (64, True)
 
 
 def test_a_token_is_made_with_the_secret_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +322,7 @@ def test_a_token_that_would_be_refused_is_not_made(
 ) -> None:
     monkeypatch.setenv("GTOWER_JWT_SECRET", secret)
     result = CliRunner().invoke(main, ["make-token", *arguments])
-    assert (result.exit_code, sentence in result.output) == (2, True)
+    assert (result.exit_code, sentence in result.output) == (64, True)
 
 
 def test_a_key_that_cannot_check_tokens_is_found_before_the_start(

@@ -7,7 +7,7 @@ from gtower_realtime.commands.options import leave, load_settings, setting_optio
 from gtower_realtime.settings import SettingsError
 
 
-@click.command("check-config")
+@click.command("check-config", short_help="Say whether the server would start, and how.")
 @setting_options
 def check_config(**options: str | None) -> None:
     """Say whether the server would start with the settings; exit status 78 if not."""

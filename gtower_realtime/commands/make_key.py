@@ -7,7 +7,7 @@ import click
 from gtower_realtime import identity
 
 
-@click.command("make-key")
+@click.command("make-key", short_help="Make an API key for a back-end.")
 @click.argument("name")
 @click.option(
     "--scope",

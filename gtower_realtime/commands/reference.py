@@ -7,7 +7,7 @@ import click
 from gtower_realtime import reference
 
 
-@click.command("reference")
+@click.command("reference", short_help="Print the tables of the documentation.")
 @click.option(
     "--into",
     "document",
