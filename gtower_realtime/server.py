@@ -114,6 +114,11 @@ def http_server(application: web.Application) -> HttpServer:
     )
 
 
+def open_files_for(connections: int) -> int:
+    """Return how many files so many connections (0: no limit) and all else take."""
+    return (connections or _UNLIMITED_CONNECTIONS) + _FILES_BESIDE_CONNECTIONS
+
+
 class _Listeners(NamedTuple):
     sockets: list[socket.socket]
     are_inherited: bool
@@ -283,7 +288,7 @@ def _allow_open_files(connections: int) -> None:
 
     Systems start processes with 1,024, and leave it to those that need more to ask for it.
     """
-    wanted = (connections or _UNLIMITED_CONNECTIONS) + _FILES_BESIDE_CONNECTIONS
+    wanted = open_files_for(connections)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return

@@ -19,7 +19,16 @@ from gtower_realtime import setting_values as parse
 from gtower_realtime.limits import Rate
 from gtower_realtime.setting_values import ApiKey
 
-__all__ = ["ApiKey", "SettingRow", "Settings", "SettingsError", "rows"]
+__all__ = [
+    "MASK",
+    "ApiKey",
+    "EffectiveSetting",
+    "SettingRow",
+    "Settings",
+    "SettingsError",
+    "effective",
+    "rows",
+]
 
 PREFIX = "GTOWER_"
 _FILE_SUFFIX = "_FILE"
@@ -27,6 +36,7 @@ _SETTINGS_FILE = "GTOWER_SETTINGS_FILE"
 _ROW = "row"
 _LONGEST_SHOWN = 80
 
+_STATE = "<state dir>"
 _SYSTEMD_STATE = "STATE_DIRECTORY"
 _SYSTEMD_CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
@@ -126,7 +136,7 @@ class Settings:
         parse.database_url,
         "Where events are stored: sqlite:///path, postgresql://… or memory:",
         is_secret=True,
-        shown_default="sqlite:///<state dir>/gtower.db",
+        shown_default=f"sqlite:///{_STATE}/gtower.db",
     )
     synchronous: str = _setting(
         "normal",
@@ -429,6 +439,47 @@ def rows() -> list[SettingRow]:
     ]
 
 
+class EffectiveSetting(NamedTuple):
+    """What one setting is, and who says so."""
+
+    name: str
+    """The environment variable."""
+    value: str
+    """As it is written; :data:`MASK` for a secret, empty for one that is not set."""
+    source: str
+    """``default``, ``environment``, ``settings file``, ``file`` or ``credential``."""
+    place: str
+    """The variable that counts, or the path of the file; empty for a default."""
+
+
+MASK = "***"
+"""What stands for a secret's value wherever settings are shown."""
+
+
+def effective(environ: Mapping[str, str]) -> list[EffectiveSetting]:
+    """Return each setting as :meth:`Settings.load` finds it, whether it is right or wrong."""
+    # What is wrong with the file is no matter here.
+    merged, _, _ = _with_settings_file(environ)
+    found = {name: _effective(environ, merged, name, row) for name, row in _ROWS.items()}
+    state = found["state_dir"].value
+    return [each._replace(value=each.value.replace(_STATE, state)) for each in found.values()]
+
+
+def _effective(
+    environ: Mapping[str, str], merged: Mapping[str, str], name: str, row: _Row
+) -> EffectiveSetting:
+    source, place = _source(merged, name, row)
+    if source == "default":
+        value = "" if row.shown_default == "none" else row.shown_default
+    elif row.is_secret:
+        value = MASK
+    else:
+        value = _text_of(merged, place).strip().encode(errors="replace").decode()
+    if source == "environment" and not environ.get(place, "").strip():
+        source, place = "settings file", environ[_SETTINGS_FILE].strip()
+    return EffectiveSetting(_variable(name), value, source, place)
+
+
 class _Rule(NamedTuple):
     """What must hold between settings. It is not asked while one of them cannot be read."""
 
@@ -495,42 +546,59 @@ def _with_settings_file(
 def _find(environ: Mapping[str, str], name: str, row: _Row) -> tuple[str, str]:
     """Return where a setting is set and its text, which is empty when it is not set."""
     variable = _variable(name)
-    text = environ.get(variable, "").strip("\r\n" if row.is_secret else None)
-    if row.is_secret:
-        text = _secret_from_file(environ, variable, name, text)
-    elif not text and row.also:
-        variable, text = row.also, environ.get(row.also, "").strip()
-        if variable == _SYSTEMD_STATE:
-            # systemd lists several directories with colons; ours is the first.
-            text = text.partition(":")[0]
+    source, place = _source(environ, name, row)
+    if source == "environment":
+        text = _text_of(environ, place).strip("\r\n" if row.is_secret else None)
+        if row.is_secret and environ.get(variable + _FILE_SUFFIX):
+            raise ValueError(f"{variable}{_FILE_SUFFIX} is set too: unset one of them")
+    else:
+        text = "" if source == "default" else _read(Path(place))
     # Bytes of the environment that are not UTF-8 come as lone surrogates; whoever fails on them
     # further in would repeat the text in the error.
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("must be UTF-8")
-    return variable, text if text.strip() else ""
+    return place if source == "environment" else variable, text if text.strip() else ""
 
 
-def _secret_from_file(environ: Mapping[str, str], variable: str, name: str, text: str) -> str:
-    """Return the secret's text: ``text`` if there is any, else what a file has."""
-    file = environ.get(variable + _FILE_SUFFIX)
-    directory = environ.get(_SYSTEMD_CREDENTIALS)
-    if text:
-        if file:
-            raise ValueError(f"{variable}{_FILE_SUFFIX} is set too: unset one of them")
-        return text
-    if file:
-        return _read(Path(file))
-    if directory:
-        return _read(Path(directory, name), may_be_missing=True)
-    return ""
+def _source(environ: Mapping[str, str], name: str, row: _Row) -> tuple[str, str]:
+    """Return what kind of place has the setting, as `EffectiveSetting.source`, and which."""
+    variable = _variable(name)
+    if environ.get(variable, "").strip():
+        return "environment", variable
+    if row.is_secret:
+        if file := environ.get(variable + _FILE_SUFFIX):
+            return "file", file
+        directory = environ.get(_SYSTEMD_CREDENTIALS)
+        if directory and _may_be_there(Path(directory, name)):
+            return "credential", str(Path(directory, name))
+    elif row.also and _text_of(environ, row.also).strip():
+        return "environment", row.also
+    return "default", ""
 
 
-def _read(file: Path, *, may_be_missing: bool = False, may_be_empty: bool = False) -> str:
+def _text_of(environ: Mapping[str, str], variable: str) -> str:
+    text = environ.get(variable, "")
+    if variable == _SYSTEMD_STATE:
+        # systemd lists several directories with colons; ours is the first.
+        text = text.partition(":")[0]
+    return text
+
+
+def _may_be_there(file: Path) -> bool:
+    try:
+        file.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        # What cannot be looked at may be a secret that was to close something.
+        return True
+    return True
+
+
+def _read(file: Path, *, may_be_empty: bool = False) -> str:
     try:
         text = file.read_text(encoding="utf-8").strip("\r\n")
     except OSError as problem:
-        if may_be_missing and isinstance(problem, FileNotFoundError):
-            return ""
         raise ValueError(f"cannot read {file}: {problem.strerror}") from None
     except UnicodeDecodeError:
         raise ValueError(f"cannot read {file}: it is not UTF-8") from None

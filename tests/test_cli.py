@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from gtower_realtime.cli import main
+from gtower_realtime.commands.cautions import cautions
 from gtower_realtime.identity import ApiKeys
 from gtower_realtime.permissions import Cap
-from gtower_realtime.settings import Settings
+from gtower_realtime.settings import Settings, rows
 from gtower_realtime.timestamps import SystemClock
 from gtower_realtime.tokens import TokenVerifier, VerificationKey
 
@@ -167,7 +169,8 @@ def test_the_help_lists_the_commands() -> None:
 
 def test_good_settings_pass_the_check() -> None:
     result = CliRunner().invoke(main, ["check-config"], env={"GTOWER_PORT": "4000"})
-    assert (result.exit_code, result.output) == (0, "The settings are valid.\n")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == "The settings are valid."
 
 
 def test_bad_settings_fail_the_check_with_all_problems_and_status_78() -> None:
@@ -175,7 +178,7 @@ def test_bad_settings_fail_the_check_with_all_problems_and_status_78() -> None:
         main, ["check-config"], env={"GTOWER_PORT": "x", "GTOWER_AUTH": "maybe"}
     )
     assert result.exit_code == 78
-    assert result.stdout == ""
+    assert "valid" not in result.stdout
     assert result.stderr == (
         "GTOWER_PORT='x': must be a whole number from 0 to 65535\n"
         "GTOWER_AUTH='maybe': must be one of off, required\n"
@@ -192,7 +195,124 @@ def test_an_unknown_name_is_warned_of_when_the_start_is_refused_too() -> None:
 def test_an_unknown_name_is_warned_of() -> None:
     result = CliRunner().invoke(main, ["check-config"], env={"GTOWER_PROT": "1"})
     assert result.exit_code == 0
-    assert result.stderr == "Warning: GTOWER_PROT is not a setting; did you mean GTOWER_PORT?\n"
+    first = "Warning: GTOWER_PROT is not a setting; did you mean GTOWER_PORT?"
+    assert result.stderr.splitlines()[0] == first
+
+
+def checked(*arguments: str, **environ: str) -> dict[str, Any]:
+    """Return what `check-config --json` says."""
+    result = CliRunner().invoke(main, ["check-config", "--json", *arguments], env=environ)
+    said: dict[str, Any] = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert result.exit_code == (os.EX_CONFIG if said["problems"] else os.EX_OK)
+    return said
+
+
+def test_each_setting_is_shown_with_where_it_comes_from_and_no_secret(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("shop:publish:a-key-of-twenty-characters")
+    (tmp_path / "jwt_secret").write_text(SECRET)
+    environ = {
+        "PORT": "4000",
+        "GTOWER_LOG_LEVEL": "debug",
+        "GTOWER_API_KEYS_FILE": str(file),
+        "GTOWER_DATABASE_URL": "memory:",
+        "CREDENTIALS_DIRECTORY": str(tmp_path),
+    }
+    said = checked("--ping-timeout", "5", **environ)
+    shown = {row.pop("name"): row for row in said["settings"]}
+    assert len(shown) == len(rows())
+    assert {
+        "GTOWER_HOST": {"value": "localhost", "source": "default", "place": ""},
+        "GTOWER_PORT": {"value": "4000", "source": "environment", "place": "PORT"},
+        "GTOWER_LOG_LEVEL": {
+            "value": "debug",
+            "source": "environment",
+            "place": "GTOWER_LOG_LEVEL",
+        },
+        "GTOWER_API_KEYS": {"value": "***", "source": "file", "place": str(file)},
+        "GTOWER_JWT_SECRET": {
+            "value": "***",
+            "source": "credential",
+            "place": str(tmp_path / "jwt_secret"),
+        },
+        "GTOWER_DATABASE_URL": {
+            "value": "***",
+            "source": "environment",
+            "place": "GTOWER_DATABASE_URL",
+        },
+        "GTOWER_PING_TIMEOUT": {"value": "5", "source": "option", "place": "--ping-timeout"},
+        "GTOWER_REDIS_URL": {"value": "", "source": "default", "place": ""},
+    }.items() <= shown.items()
+
+
+def test_the_settings_in_effect_are_a_table_for_people() -> None:
+    result = CliRunner().invoke(main, ["check-config"], env={"PORT": "4000"})
+    lines = [re.split(" {2,}", line) for line in result.stdout.splitlines()]
+    assert lines[:3] == [
+        ["SETTING", "FROM", "VALUE"],
+        ["GTOWER_HOST", "default", "localhost"],
+        ["GTOWER_PORT", "environment PORT", "4000"],
+    ]
+
+
+def test_a_secret_that_is_wrong_is_not_shown() -> None:
+    said = checked(GTOWER_API_KEYS="shop:publish:hunter2")
+    assert len(said["problems"]) == 1
+    assert "hunter2" not in json.dumps(said)
+
+
+KEYS = "shop:publish:a-key-of-twenty-characters"
+SAFE = {
+    "GTOWER_HOST": "0.0.0.0",
+    "GTOWER_CORS_ORIGIN": "https://app.example.com",
+    "GTOWER_API_KEYS": KEYS,
+    "GTOWER_JWT_SECRET": "a-secret-of-at-least-32-bytes-for-tests",
+    "GTOWER_TRUSTED_PROXIES": "10.0.0.1",
+    "GTOWER_MAX_CONNECTIONS": "100",
+}
+
+
+def test_settings_that_leave_nothing_open_are_warned_of_nothing() -> None:
+    assert checked(**SAFE)["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "begin"),
+    [
+        ({"GTOWER_CORS_ORIGIN": "*"}, "GTOWER_CORS_ORIGIN is *: every web page may connect."),
+        ({"GTOWER_API_KEYS": "", "GTOWER_INSECURE": "true"}, "GTOWER_API_KEYS is not set"),
+        ({"GTOWER_JWT_SECRET": ""}, "Tokens are off"),
+        ({"GTOWER_TRUSTED_PROXIES": ""}, "GTOWER_TRUSTED_PROXIES is not set"),
+        (
+            {"GTOWER_TRUSTED_PROXIES": "", "GTOWER_HOST": "unix:/run/gtower.sock"},
+            "GTOWER_TRUSTED_PROXIES is not set",
+        ),
+        ({"GTOWER_DATABASE_URL": "memory:"}, "GTOWER_DATABASE_URL is memory:"),
+    ],
+    ids=["cors", "keys", "tokens", "proxies", "socket", "memory"],
+)
+def test_what_is_allowed_and_may_not_be_meant_is_warned_of(
+    changed: dict[str, str], begin: str
+) -> None:
+    (warning,) = checked(**SAFE | changed)["warnings"]
+    assert warning.startswith(begin)
+
+
+def test_too_few_open_files_are_warned_of() -> None:
+    settings = Settings.load(SAFE | {"GTOWER_MAX_CONNECTIONS": "10000"})
+    assert cautions(settings, open_files=10_100) == []
+    assert cautions(settings, open_files=None) == []
+    assert cautions(settings, open_files=10_099) == [
+        "At most 10099 files may be open, which is too few for GTOWER_MAX_CONNECTIONS=10000. "
+        "Allow 10100 (`ulimit -Hn`, systemd's LimitNOFILE=)."
+    ]
+
+
+def test_the_file_of_the_log_is_shown_where_it_is() -> None:
+    shown = {row["name"]: row["value"] for row in checked(STATE_DIRECTORY="/a:/b")["settings"]}
+    assert shown["GTOWER_STATE_DIR"] == "/a"
+    assert shown["GTOWER_DATABASE_URL"] == "sqlite:////a/gtower.db"
 
 
 def test_an_option_wins_over_the_environment() -> None:

@@ -16,9 +16,10 @@ def setting_options(function: Function) -> Function:
     """Add an option for each setting; not for secrets, which everybody would see in ``ps``."""
     for row in reversed(rows()):
         if not row.is_secret:
-            flag = "--" + row.name.removeprefix(PREFIX).lower().replace("_", "-")
             help_text = f"{row.documentation} [{row.name}; default {row.default}]"
-            function = click.option(flag, row.name, metavar="VALUE", help=help_text)(function)
+            function = click.option(flag_of(row.name), row.name, metavar="VALUE", help=help_text)(
+                function
+            )
     return function
 
 
@@ -26,6 +27,11 @@ def environment(options: Mapping[str, str | None]) -> dict[str, str]:
     """Return the environment with the options that were given in the place of its variables."""
     given = {name: value for name, value in options.items() if value is not None}
     return {**os.environ, **given}
+
+
+def flag_of(setting: str) -> str:
+    """Return the option that stands for a setting: ``--log-level`` for ``GTOWER_LOG_LEVEL``."""
+    return "--" + setting.removeprefix(PREFIX).lower().replace("_", "-")
 
 
 def load_settings(options: Mapping[str, str | None]) -> Settings:
