@@ -1,31 +1,56 @@
 """The command line: which commands there are, and what a line without one means."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import click
 
-from gtower_realtime.commands.check_config import check_config
-from gtower_realtime.commands.make_key import make_key
-from gtower_realtime.commands.make_token import make_token
-from gtower_realtime.commands.reference import show_reference
-from gtower_realtime.commands.serve import serve
-from gtower_realtime.commands.settings import list_settings
-from gtower_realtime.commands.systemd_unit import systemd_unit
-from gtower_realtime.commands.version import version
+COMMANDS = {
+    "serve": "serve.serve",
+    "check-config": "check_config.check_config",
+    "settings": "settings.list_settings",
+    "make-key": "make_key.make_key",
+    "make-token": "make_token.make_token",
+    "reference": "reference.show_reference",
+    "systemd-unit": "systemd_unit.systemd_unit",
+    "version": "version.version",
+}
+"""Each command: its module in ``commands/``, and the command's name there."""
 
-COMMANDS = (
-    serve,
-    check_config,
-    list_settings,
-    make_key,
-    make_token,
-    show_reference,
-    systemd_unit,
-    version,
-)
+
+class _LoadedWhenUsed(MutableMapping[str, click.Command]):
+    """The commands by name. A module is imported when its command is asked for.
+
+    `serve` has no use for an HTTP client, nor `publish` for a server, which takes a second.
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = dict(places)
+        self._loaded: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._loaded:
+            module, _, attribute = self._places[name].partition(".")
+            loaded = import_module(f"gtower_realtime.commands.{module}")
+            self._loaded[name] = getattr(loaded, attribute)
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._places[name] = ""
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._places[name]
+        self._loaded.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 class _ServesByDefault(click.Group):
@@ -62,7 +87,7 @@ def _usage_errors_as_in_sysexits() -> Iterator[None]:
 
 @click.group(
     cls=_ServesByDefault,
-    commands=COMMANDS,
+    commands=_LoadedWhenUsed(COMMANDS),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def main() -> None:

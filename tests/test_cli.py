@@ -124,6 +124,17 @@ def test_the_version_is_told_with_what_it_stands_on() -> None:
     assert all(re.match(r"\d+\.\d+", each) for each in told.values())
 
 
+def test_a_command_loads_only_what_it_needs() -> None:
+    program = (
+        "import sys; from gtower_realtime.cli import main; main(['version'], standalone_mode=False);"
+        "print({'tornado', 'socketio', 'httpx', 'sqlalchemy'} & set(sys.modules))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    assert printed.splitlines()[-1] == "set()"
+
+
 def test_settings_are_found_by_a_word_of_their_names() -> None:
     result = CliRunner().invoke(main, ["settings", "ping"])
     assert [line.split()[0] for line in result.output.splitlines()] == [
