@@ -14,6 +14,7 @@ COMMANDS = {
     "settings": "settings.list_settings",
     "make-key": "make_key.make_key",
     "make-token": "make_token.make_token",
+    "publish": "publish.publish",
     "reference": "reference.show_reference",
     "systemd-unit": "systemd_unit.systemd_unit",
     "version": "version.version",

@@ -126,7 +126,8 @@ def test_the_version_is_told_with_what_it_stands_on() -> None:
 
 def test_a_command_loads_only_what_it_needs() -> None:
     program = (
-        "import sys; from gtower_realtime.cli import main; main(['version'], standalone_mode=False);"
+        "import sys; from gtower_realtime.cli import main;"
+        "main(['version'], standalone_mode=False);"
         "print({'tornado', 'socketio', 'httpx', 'sqlalchemy'} & set(sys.modules))"
     )
     printed = subprocess.run(
