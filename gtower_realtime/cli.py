@@ -15,6 +15,8 @@ COMMANDS = {
     "make-key": "make_key.make_key",
     "make-token": "make_token.make_token",
     "publish": "publish.publish",
+    "backup": "backup.backup",
+    "restore": "restore.restore",
     "reference": "reference.show_reference",
     "systemd-unit": "systemd_unit.systemd_unit",
     "version": "version.version",

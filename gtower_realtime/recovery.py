@@ -60,7 +60,7 @@ class Recovery:
         """
         session = self.session_of(claim, namespace, user_id)
         if session is None or self._is_expired(session):
-            return "revoked" if self._sessions.was_revoked(claim.pid) else "expired"
+            return self._reason_for_no_session(claim)
         offset = self._claimed_offset(claim, session)
         if offset is None or offset.epoch != self._journal.epoch:
             return "epoch_changed"
@@ -99,6 +99,14 @@ class Recovery:
         if len(events) > MAX_REPLAYED_EVENTS or size > MAX_REPLAYED_BYTES:
             return "too_much"
         return events
+
+    def _reason_for_no_session(self, claim: Claim) -> Reason:
+        if self._sessions.was_revoked(claim.pid):
+            return "revoked"
+        offset = None if claim.offset is None else Offset.parse(claim.offset)
+        is_of_another_log = offset is not None and offset.epoch != self._journal.epoch
+        # With another log all sessions are gone as well; that is not for having been away too long.
+        return "epoch_changed" if is_of_another_log else "expired"
 
     def _claimed_offset(self, claim: Claim, session: Session) -> Offset | None:
         if claim.offset is None:

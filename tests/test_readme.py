@@ -29,7 +29,7 @@ from gtower_realtime.events.server import SERVER_EVENTS
 from gtower_realtime.settings import Settings, SettingsError, rows
 from handlers import operations, reads, rooms, triggers
 from tests.browser import windows
-from tests.conftest import PATIENCE_SECONDS, ConnectClient, ConnectedClient, requires_binary
+from tests.conftest import PATIENCE_SECONDS, ConnectClient, ConnectedClient
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -37,8 +37,6 @@ PROTOCOL = ROOT / "docs" / "protocol-by-hand.md"
 EMBEDDING = ROOT / "docs" / "embedding.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-sqlite3 = requires_binary("sqlite3", package="sqlite3")
 
 DOCUMENTED_SERVER = "http://localhost:3000"
 
@@ -444,12 +442,15 @@ async def test_the_curl_commands_speak_the_protocol_over_polling(
     assert list(map(packet_likeness, printed)) == list(map(packet_likeness, documented))
 
 
-@pytest.mark.usefixtures("sqlite3")
 @pytest.mark.gen_test
 async def test_the_commands_for_a_backup_bring_back_what_was_when_it_was_made(
     tmp_path: Path,
 ) -> None:
-    back_up, restore = only_block(README, "sh", "VACUUM").splitlines()
+    back_up, restore = only_block(README, "sh", "restore backup.db").splitlines()
+    program = f"{sys.executable} {ROOT / 'run.py'}"
+    back_up, restore = (
+        line.replace(".venv/bin/gtower-realtime", program) for line in (back_up, restore)
+    )
     settings = Settings.load({"GTOWER_STATE_DIR": str(tmp_path / "var")})
     application = Application(settings)
     await application.start()

@@ -47,6 +47,9 @@ log = Table(
 )
 """One row: the log as a whole."""
 
+OF_THE_PAST = "backup"
+"""In ``unsynced_boot``: clients may have seen more than is here, as of a backup."""
+
 events = Table(
     "gtower_events",
     metadata,

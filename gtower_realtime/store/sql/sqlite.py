@@ -109,18 +109,8 @@ class SqliteDatabase:
 
     def _take(self) -> int:
         """Make sure that the file is there and nobody else's; return what keeps it ours."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A file of its own: closing any descriptor of the database would end SQLite's own locks.
-        lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = take_lock(self._path)
         try:
-            try:
-                # Ends with the process, however it ends.
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(lock, 20).decode(errors="replace").strip() or "unknown"
-                raise StoreUnusable(f"It is in use by another process (number {holder}).") from None
-            os.truncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             self._identity = _identity(os.fstat(file))
             os.close(file)
@@ -201,6 +191,31 @@ class SqliteDatabase:
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
+
+
+def take_lock(path: Path) -> int:
+    """Make the database file ``path`` ours, whether it is there or not, until the result is closed.
+
+    Raises:
+        StoreUnusable: it is another process's.
+        OSError: there can be no such file.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A file of its own: closing any descriptor of the database would end SQLite's own locks.
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            # Ends with the process, however it ends.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(lock, 20).decode(errors="replace").strip() or "unknown"
+            raise StoreUnusable(f"It is in use by another process (number {holder}).") from None
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
 
 
 class _InThread:

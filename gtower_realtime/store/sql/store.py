@@ -80,9 +80,9 @@ class SqlStore:
     async def open(self, *, recent_events: int, recent_bytes: int) -> Snapshot:
         """Make ready, and return what is there; see `Store.open`.
 
-        After a power cut that commits did not wait for, nobody knows which of the last events are
-        gone: the log gets a new epoch and goes on with numbers that cannot have been given out,
-        and all sessions end.
+        After a power cut that commits did not wait for, and in a backup, nobody knows which of the
+        last events are gone: the log gets a new epoch and goes on with numbers that cannot have
+        been given out, and all sessions end.
         """
         return await self._transactions.open(partial(self._load, recent_events, recent_bytes))
 
@@ -95,7 +95,8 @@ class SqlStore:
             "unsynced_boot": None if self.database.is_synchronous else self.database.boot,
         }
         if row.unsynced_boot not in {None, self.database.boot}:
-            logger.warning("power_cut", store=self.database.name)
+            is_backup = row.unsynced_boot == schema.OF_THE_PAST
+            logger.warning("backup" if is_backup else "power_cut", store=self.database.name)
             changed["epoch"] = secrets.token_hex(4)
             changed["last_number"] = row.last_number + NUMBERS_SKIPPED
             await writer.execute(sql.DELETE_ALL_MEMBERSHIPS)
