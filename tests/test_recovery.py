@@ -52,6 +52,13 @@ async def test_an_unknown_pid_has_expired() -> None:
 
 
 @pytest.mark.gen_test
+async def test_an_unknown_pid_with_an_offset_of_another_log_is_told_of_that() -> None:
+    world = await make_world()
+    await world.call("new", Claim("no such pid", "0badc0de-1"))
+    assert reason(world) == "epoch_changed"
+
+
+@pytest.mark.gen_test
 async def test_a_session_of_another_namespace_is_not_known_here_and_stays() -> None:
     world = await a_world_with_c1_away()
     claim = Claim(world.session("c1").pid, str(world.offset(0)))
