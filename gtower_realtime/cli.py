@@ -15,6 +15,7 @@ COMMANDS = {
     "make-key": "make_key.make_key",
     "make-token": "make_token.make_token",
     "publish": "publish.publish",
+    "listen": "listen.listen",
     "backup": "backup.backup",
     "restore": "restore.restore",
     "reference": "reference.show_reference",

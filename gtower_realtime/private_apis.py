@@ -114,6 +114,13 @@ PRIVATE_APIS = (
         "python-socketio", _PACKET, "add_attachment", "gateway: packets in parts", ("attachment",)
     ),
     PrivateApi(
+        "python-socketio",
+        "socketio.AsyncClient",
+        "_handle_connect",
+        "commands: the id of the session",
+        ("namespace", "data"),
+    ),
+    PrivateApi(
         "python-engineio",
         "engineio.packet.Packet",
         "encode",

@@ -85,6 +85,7 @@ ONLY_FROM = {
 """Rooms that nobody else imports."""
 
 TECHNOLOGIES = {
+    "aiohttp": {"commands"},
     "apispec": {"handlers"},
     "asyncpg": {"store"},
     "click": {"commands", "cli"},
@@ -97,7 +98,7 @@ TECHNOLOGIES = {
     "orjson": {"strict_json", "logs"},
     "prometheus_client": {"metrics"},
     "redis": {"cluster"},
-    "socketio": {"gateway"},
+    "socketio": {"gateway", "commands"},
     "sqlalchemy": {"store"},
     "tornado": {
         "http1",
