@@ -16,6 +16,7 @@ COMMANDS = {
     "make-token": "make_token.make_token",
     "publish": "publish.publish",
     "listen": "listen.listen",
+    "doctor": "doctor.doctor",
     "backup": "backup.backup",
     "restore": "restore.restore",
     "reference": "reference.show_reference",

@@ -3,6 +3,7 @@
 Unlike the problems of `Settings.load` none of this stops a start.
 """
 
+import resource
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -46,6 +47,12 @@ _CAUTIONS = (
         "GTOWER_DATABASE_URL is memory: everything is forgotten when the server ends.",
     ),
 )
+
+
+def open_files() -> int | None:
+    """Return how many files a process that is started here may have open; None for any number."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if hard == resource.RLIM_INFINITY else hard
 
 
 def cautions(settings: Settings, *, open_files: int | None) -> list[str]:

@@ -2,14 +2,13 @@
 
 import json
 import os
-import resource
 import sys
 from collections.abc import Mapping
 
 import click
 
 from gtower_realtime import server
-from gtower_realtime.commands.cautions import cautions
+from gtower_realtime.commands.cautions import cautions, open_files
 from gtower_realtime.commands.options import environment, flag_of, setting_options, warn
 from gtower_realtime.commands.tables import print_table
 from gtower_realtime.settings import EffectiveSetting, Settings, SettingsError, effective
@@ -48,17 +47,12 @@ def _findings(environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
         settings = Settings.load(environ)
     except SettingsError as error:
         return list(error.problems), list(error.warnings)
-    warnings = [*settings.warnings, *cautions(settings, open_files=_open_files())]
+    warnings = [*settings.warnings, *cautions(settings, open_files=open_files())]
     try:
         server.check(settings)
     except SettingsError as error:
         return list(error.problems), warnings
     return [], warnings
-
-
-def _open_files() -> int | None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return None if hard == resource.RLIM_INFINITY else hard
 
 
 def _as_given(setting: EffectiveSetting, options: Mapping[str, str | None]) -> EffectiveSetting:

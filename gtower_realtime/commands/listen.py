@@ -13,11 +13,15 @@ from typing import Any, NamedTuple
 
 import click
 
-from gtower_realtime.commands.server_access import fail, server_url, url_option
+from gtower_realtime.commands.server_access import (
+    fail,
+    server_url,
+    token_from,
+    token_option,
+    url_option,
+)
 from gtower_realtime.commands.socketio_client import Lost, NotConnected, RecoveringClient, Told
 from gtower_realtime.timestamps import format_timestamp
-
-TOKEN = "GTOWER_TOKEN"  # noqa: S105 - the name of a variable
 
 _ANSWER_SECONDS = 10.0
 _NOTED = frozenset({"connected", "roomJoined"})
@@ -29,25 +33,6 @@ class Ending(NamedTuple):
 
     status: int
     sentence: str = ""
-
-
-def token_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--token-file``. The token itself is no option, which everybody would see in ``ps``."""
-    return click.option(
-        "--token-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help=f"A file that has the client's token. [default: the variable {TOKEN}]",
-    )(function)
-
-
-def token_from(file: Path | None) -> Callable[[], str | None]:
-    """Return what reads the token anew each time."""
-
-    def token() -> str | None:
-        text = os.environ.get(TOKEN, "") if file is None else file.read_text(encoding="utf-8")
-        return text.strip() or None
-
-    return token
 
 
 @dataclass(frozen=True, slots=True)

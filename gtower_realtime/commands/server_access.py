@@ -24,6 +24,7 @@ from gtower_realtime.settings import Settings, SettingsError
 Function = Callable[..., Any]
 
 KEY = "GTOWER_API_KEY"
+TOKEN = "GTOWER_TOKEN"  # noqa: S105 - the name of a variable
 
 _WHERE = ("GTOWER_HOST", "GTOWER_PORT", "PORT")
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104
@@ -81,6 +82,25 @@ def api_key(key_file: Path | None) -> str | None:
         except (OSError, UnicodeDecodeError) as problem:
             fail(f"cannot read the key from {key_file}: {problem}", os.EX_NOINPUT)
     return os.environ.get(KEY, "").strip() or None
+
+
+def token_option(function: Function) -> Function:
+    """Add ``--token-file``. The token itself is no option, which everybody would see in ``ps``."""
+    return click.option(
+        "--token-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help=f"A file that has the client's token. [default: the variable {TOKEN}]",
+    )(function)
+
+
+def token_from(file: Path | None) -> Callable[[], str | None]:
+    """Return what reads the token anew each time."""
+
+    def token() -> str | None:
+        text = os.environ.get(TOKEN, "") if file is None else file.read_text(encoding="utf-8")
+        return text.strip() or None
+
+    return token
 
 
 @contextmanager
