@@ -19,6 +19,9 @@ _RETRY_WHEN_FULL_SECONDS = 5
 
 _FORGOTTEN_FROM = 1024
 
+_FILES_BESIDE_CONNECTIONS = 100
+_UNLIMITED_CONNECTIONS = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -195,3 +198,8 @@ def retry_after(seconds: float) -> dict[str, str]:
     """Return the header that says how long to wait."""
     # The header takes whole seconds only (RFC 9110, 10.2.3).
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
+
+
+def open_files_for(connections: int) -> int:
+    """Return how many files so many connections (0: no limit) and all else of a server take."""
+    return (connections or _UNLIMITED_CONNECTIONS) + _FILES_BESIDE_CONNECTIONS

@@ -19,6 +19,7 @@ from gtower_realtime import __version__, logs
 from gtower_realtime.application import Application, token_verifier
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
 from gtower_realtime.http1.server import HttpServer
+from gtower_realtime.limits import open_files_for
 from gtower_realtime.listeners import (
     BACKLOG,
     ListenError,
@@ -48,9 +49,6 @@ _SECONDS_BESIDE_DRAIN = 30.0
 
 # How long an answer may take that is under way when everything has ended.
 _ANSWER_SECONDS = 5.0
-
-_FILES_BESIDE_CONNECTIONS = 100
-_UNLIMITED_CONNECTIONS = 1_000_000
 
 logger = structlog.get_logger(__name__)
 
@@ -112,11 +110,6 @@ def http_server(application: web.Application) -> HttpServer:
         backlog=BACKLOG,
         traffic=application.settings.get("traffic") or Traffic(),
     )
-
-
-def open_files_for(connections: int) -> int:
-    """Return how many files so many connections (0: no limit) and all else take."""
-    return (connections or _UNLIMITED_CONNECTIONS) + _FILES_BESIDE_CONNECTIONS
 
 
 class _Listeners(NamedTuple):

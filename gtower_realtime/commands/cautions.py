@@ -7,7 +7,7 @@ import resource
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gtower_realtime.server import open_files_for
+from gtower_realtime.limits import open_files_for
 from gtower_realtime.setting_values import is_local_host
 from gtower_realtime.settings import Settings
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 
 from gtower_realtime import tokens
-from gtower_realtime.commands.cautions import open_files
 from gtower_realtime.commands.examination import Examination, Finding
 from gtower_realtime.commands.server_access import (
     api_key,
@@ -22,7 +21,7 @@ from gtower_realtime.commands.server_access import (
     url_option,
 )
 from gtower_realtime.commands.tables import print_table
-from gtower_realtime.server import open_files_for
+from gtower_realtime.limits import open_files_for
 from gtower_realtime.settings import Settings, SettingsError
 
 _USER = "gtower-doctor"
@@ -69,6 +68,7 @@ def doctor(
         api_key=api_key(key_file),
         token=_token(settings, token_file),
         seconds=timeout,
+        open_files=open_files_for(settings.max_connections) if settings else 0,
     )
     try:
         findings = [*asyncio.run(_found(examination)), *findings]
@@ -95,19 +95,7 @@ def _of_the_settings() -> tuple[Settings | None, list[Finding]]:
     except SettingsError as error:
         said = f"a server would not start with these: {error.problems[0]}"
         return None, [Finding("settings", "warn", said, "`check-config` says all.")]
-    return settings, [_files(settings), Finding("Redis", "ok", "not used")]
-
-
-def _files(settings: Settings) -> Finding:
-    limit, wanted = open_files(), open_files_for(settings.max_connections)
-    if limit is None or limit >= wanted:
-        return Finding("open files", "ok", f"{limit or 'any number'} here, {wanted} are enough")
-    return Finding(
-        "open files",
-        "warn",
-        f"{limit} here, and GTOWER_MAX_CONNECTIONS takes {wanted}",
-        "Raise `ulimit -Hn`, or systemd's LimitNOFILE=.",
-    )
+    return settings, [Finding("Redis", "ok", "not used")]
 
 
 def _token(settings: Settings | None, file: Path | None) -> Callable[[], str | None]:

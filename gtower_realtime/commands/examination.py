@@ -1,6 +1,7 @@
 """What `doctor` looks at, check by check. Prints nothing."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ TRANSPORTS = ("websocket", "polling")
 EVENT = "gtowerDoctor"
 
 _TTL_SECONDS = 60
+_FILES = re.compile(r"^gtower_process_(open|max)_fds (\S+)$", re.MULTILINE)
 _BEARABLE_CLOCK_SECONDS = 2.0
 
 
@@ -48,6 +50,8 @@ class Examination:
     api_key: str | None
     token: Callable[[], str | None]
     seconds: float
+    open_files: int
+    """How many the server may need, by the settings here."""
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Yield what is found, in the order in which it is looked for.
@@ -72,6 +76,7 @@ class Examination:
                     yield finding
                 clock = clock or visit.clock()
             yield clock or Finding("clock", "skip", "nobody could be asked for the time")
+            yield await self._files(api)
 
     async def _health(self, api: AsyncRealtimeClient) -> Finding:
         begin = time.monotonic()
@@ -123,6 +128,26 @@ class Examination:
         except RealtimeClientError as problem:
             return Finding("API key", "fail", str(problem))
         return Finding("API key", "ok", "accepted" if self.api_key else "none is needed")
+
+    async def _files(self, api: AsyncRealtimeClient) -> Finding:
+        try:
+            counts = {
+                name: int(float(count)) for name, count in _FILES.findall(await api.metrics())
+            }
+        except RealtimeClientError:
+            counts = {}
+        if counts.keys() != {"open", "max"}:
+            advice = "A key with the scope read shows more."
+            return Finding("open files", "skip", "it does not say how many it may have", advice)
+        said = f"{counts['open']:.0f} of at most {counts['max']:.0f}"
+        if counts["max"] >= self.open_files:
+            return Finding("open files", "ok", said)
+        return Finding(
+            "open files",
+            "warn",
+            f"{said}, and GTOWER_MAX_CONNECTIONS takes {self.open_files}",
+            "Raise its `ulimit -Hn`, or systemd's LimitNOFILE=.",
+        )
 
 
 class _Visit:
