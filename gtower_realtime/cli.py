@@ -93,7 +93,7 @@ def _usage_errors_as_in_sysexits() -> Iterator[None]:
 @click.group(
     cls=_ServesByDefault,
     commands=_LoadedWhenUsed(COMMANDS),
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 def main() -> None:
     """GTower Realtime: Socket.IO for browsers, an HTTP API for back-ends.

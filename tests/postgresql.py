@@ -18,7 +18,7 @@ class PostgresqlServer:
     """A cluster in a directory of its own. It refuses to run as root, so root lends it a user."""
 
     def __init__(self, programs: Path) -> None:
-        self._programs = programs
+        self.programs = programs
         self._user = _unprivileged_user()
         self._directory = Path(tempfile.mkdtemp(prefix="gtower-postgresql-"))
         shutil.chown(self._directory, self._user)
@@ -44,16 +44,26 @@ class PostgresqlServer:
     def new_database(self) -> str:
         """Return the URL of a schema where nothing is yet, which is as good as a database."""
         schema = f"test{next(self._numbers)}"
-        address = ("--host=127.0.0.1", f"--port={self._port}", "--username=gtower")
-        command = f"--command=CREATE SCHEMA {schema}"
-        program = self._programs / "psql"
-        subprocess.run([program, *address, "--quiet", command, "postgres"], check=True)
+        self._say(f"CREATE SCHEMA {schema}")
         return f"postgresql://gtower@127.0.0.1:{self._port}/postgres?search_path={schema}"
+
+    def new_whole_database(self) -> str:
+        """Return the URL of a database of its own, as PostgreSQL's programs take it; it is slow."""
+        name = f"whole{next(self._numbers)}"
+        self._say(f"CREATE DATABASE {name}")
+        return f"postgresql://gtower@127.0.0.1:{self._port}/{name}"
+
+    def _say(self, command: str) -> None:
+        address = ("--host=127.0.0.1", f"--port={self._port}", "--username=gtower")
+        program = self.programs / "psql"
+        subprocess.run(
+            [program, *address, "--quiet", f"--command={command}", "postgres"], check=True
+        )
 
     def _run(self, program: str, *arguments: str) -> None:
         data = f"--pgdata={self._directory / 'data'}"
         subprocess.run(
-            [self._programs / program, data, *arguments],
+            [self.programs / program, data, *arguments],
             check=True,
             user=self._user,
             cwd=self._directory,

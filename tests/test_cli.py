@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -177,6 +178,19 @@ def test_the_help_lists_the_commands() -> None:
     assert result.exit_code == 0
     for command in ("serve", "check-config", "settings", "version"):
         assert re.search(rf"^  {command} ", result.output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_the_help_of_a_command_says_what_it_and_each_option_is_for(command: str) -> None:
+    found = main.commands[command]
+    short = found.get_short_help_str(limit=100)
+    assert short.endswith(".")
+    assert len(short) <= 60
+    options = [option for option in found.params if isinstance(option, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+    result = CliRunner().invoke(main, [command, "--help"])
+    assert (result.exit_code, "\\b" in result.output) == (0, False)
+    assert result.output.startswith(f"Usage: main {command} ")
 
 
 def test_good_settings_pass_the_check() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tests.server_process import ServerProcess, publish_until_acknowledged
 from tests.stores import some_events
 
 ROOM = "ledger"
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -125,6 +127,11 @@ def names_in(directory: Path) -> set[str]:
     return {file.name for file in directory.iterdir()}
 
 
+def owners_in(path: Path) -> set[int]:
+    files = path.iterdir() if path.is_dir() else [path]
+    return {file.stat().st_uid for file in files}
+
+
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -184,6 +191,21 @@ async def test_the_log_that_was_there_is_kept(log: Path, state: Path, tmp_path: 
     assert value(kept, "SELECT epoch FROM gtower_log") == "theold1"
     assert value(log, "SELECT epoch FROM gtower_log") != "theold1"
     assert mode_of(log) == 0o600
+
+
+@pytest.mark.gen_test
+async def test_what_root_restores_belongs_to_whom_the_log_belonged(
+    log: Path, state: Path, tmp_path: Path
+) -> None:
+    owner = NOBODY if os.geteuid() == 0 else os.geteuid()
+    copy = tmp_path / "backup.db"
+    await command("backup", str(copy), GTOWER_STATE_DIR=str(state))
+    for file in (log, log.with_name("gtower.db.lock")):
+        os.chown(file, owner, -1)
+    ended = await command("restore", str(copy), GTOWER_STATE_DIR=str(state))
+    assert ended.status == 0
+    assert owners_in(state) == {owner}
+    assert owners_in(tmp_path / "backup.db") == {os.geteuid()}
 
 
 @pytest.mark.gen_test
@@ -296,3 +318,37 @@ async def test_with_postgresql_its_own_commands_are_named_and_the_log_is_marked(
     assert snapshot.epoch != epoch
     assert snapshot.last_number == 1_000_002
     assert [event.number for event in snapshot.recent] == [1, 2]
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_the_commands_for_postgresql_bring_back_what_was(
+    postgresql: PostgresqlServer, tmp_path: Path
+) -> None:
+    url = postgresql.new_whole_database()
+    settings = Settings.load({"GTOWER_DATABASE_URL": url})
+    store = open_store(settings)
+    epoch = (await store.open(recent_events=0, recent_bytes=0)).epoch
+    await store.commit(some_events(1, 2))
+    said = (await command("backup", "copy.db", GTOWER_DATABASE_URL=url)).errors
+    back_up, restore = (re.search(rf"{name} .*FILE.*", said) for name in ("pg_dump", "pg_restore"))
+    assert back_up is not None
+    assert restore is not None
+    await run_program(postgresql, back_up[0], tmp_path)
+    await store.commit(some_events(3))
+    await store.close()
+    await run_program(postgresql, restore[0], tmp_path)
+    ended = await command("restore", "--mark-only", GTOWER_DATABASE_URL=url)
+    assert (ended.status, ended.errors) == (0, "")
+
+    store = open_store(settings)
+    snapshot = await store.open(recent_events=9, recent_bytes=10_000)
+    await store.commit(some_events(snapshot.last_number + 1))
+    await store.close()
+    assert [event.number for event in snapshot.recent] == [1, 2]
+    assert snapshot.epoch != epoch
+
+
+async def run_program(postgresql: PostgresqlServer, line: str, directory: Path) -> None:
+    environ = {**os.environ, "PATH": f"{postgresql.programs}:{os.environ['PATH']}"}
+    process = await asyncio.create_subprocess_exec("sh", "-c", line, cwd=directory, env=environ)
+    assert await asyncio.wait_for(process.wait(), 60) == 0

@@ -30,7 +30,8 @@ def backup(*, path: Path, force: bool, as_json: bool) -> None:
     before. The settings say where the log is. For PostgreSQL it says which commands to use.
 
     \b
-    Exit status: 0 done, 65 not a log, 66 no log there, 69 not in SQLite, 73 PATH is there, 74 disk.
+    Exit status: 0 done, 65 not a log, 66 no log there, 69 not in SQLite,
+    73 PATH is there already, 74 the disk.
     """
     log = file_of_the_log(load_settings({}), _POSTGRESQL)
     if not log.exists():

@@ -33,7 +33,9 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "bright_blac
 @url_option
 @key_option
 @token_option
-@click.option("--namespace", default="/", show_default=True, help="Where its clients connect.")
+@click.option(
+    "--namespace", default="/", show_default=True, metavar="NAME", help="Where clients connect."
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0.1),

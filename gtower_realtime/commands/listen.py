@@ -44,17 +44,22 @@ class _Wanted:
 
 
 @click.command("listen", short_help="Print what a client hears.")
-@click.option("--room", "rooms", multiple=True, help="A room to join.")
+@click.option("--room", "rooms", multiple=True, metavar="ROOM", help="A room to join.")
 @click.option("--event", "events", multiple=True, metavar="NAME", help="Print this event only.")
-@click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
-@click.option("--seconds", type=click.FloatRange(min=0), help="End after this time.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after so many events.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="End after this time."
+)
 @click.option(
     "--transport",
     type=click.Choice(["websocket", "polling"]),
     default="websocket",
     show_default=True,
+    help="How to connect.",
 )
-@click.option("--namespace", default="/", show_default=True)
+@click.option(
+    "--namespace", default="/", show_default=True, metavar="NAME", help="Where to connect."
+)
 @url_option
 @token_option
 @click.option("--json", "as_json", is_flag=True, help="A JSON object on each line.")
@@ -75,9 +80,9 @@ def listen(
     After a cut it comes back by itself, and gets what it has missed. Notes about the connection are
     on standard error.
 
-    \\b
-    Exit status: 0 after Ctrl-C or --count, 69 no server or sent away by it, 75 fewer than --count
-    came in --seconds, 77 the token or a room is refused.
+    \b
+    Exit status: 0 after Ctrl-C or --count, 69 no server or sent away by it,
+    75 fewer than --count came in --seconds, 77 the token or a room is refused.
     """
     wanted = _Wanted(rooms, frozenset(events), count, as_json)
     address = server_url(url)

@@ -18,7 +18,13 @@ from gtower_realtime import identity
     show_default=True,
     help="What the key may; several times for several.",
 )
-@click.option("--prefix", "prefixes", multiple=True, help="Rooms it may address begin with this.")
+@click.option(
+    "--prefix",
+    "prefixes",
+    multiple=True,
+    metavar="PREFIX",
+    help="Rooms it may address begin with this.",
+)
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of two lines.")
 def make_key(name: str, scopes: tuple[str, ...], prefixes: tuple[str, ...], as_json: bool) -> None:
     """Make an API key for the back-end NAME; it is shown once and kept nowhere."""

@@ -11,7 +11,14 @@ from gtower_realtime.commands.options import load_settings
 
 @click.command("make-token", short_help="Print a token for a client, to try things out.")
 @click.argument("user")
-@click.option("--minutes", type=click.FloatRange(min=0.1), default=15, show_default=True)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0.1),
+    default=15,
+    show_default=True,
+    metavar="N",
+    help="How long it counts.",
+)
 @click.option("--room", "rooms", multiple=True, help="A room to join at connect.")
 @click.option(
     "--cap",

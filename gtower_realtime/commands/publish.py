@@ -40,14 +40,16 @@ _LABELS = {
 @click.command("publish", short_help="Send an event to rooms, users, clients or everyone.")
 @click.argument("event")
 @click.argument("data", default="{}", metavar="[DATA|-|@FILE]")
-@click.option("--room", "rooms", multiple=True, help="A room that gets it.")
-@click.option("--user", "users", multiple=True, help="A user whose connections get it.")
-@click.option("--client", "clients", multiple=True, help="The id of a client that gets it.")
+@click.option("--room", "rooms", multiple=True, metavar="ROOM", help="A room that gets it.")
+@click.option("--user", "users", multiple=True, metavar="USER", help="A user who gets it.")
+@click.option("--client", "clients", multiple=True, metavar="ID", help="A client that gets it.")
 @click.option("--all", "everyone", is_flag=True, help="Everyone gets it.")
-@click.option("--except", "excluding", multiple=True, help="The id of a client that does not.")
+@click.option("--except", "excluding", multiple=True, metavar="ID", help="A client that does not.")
 @click.option("--volatile", is_flag=True, help="Do not record it; who is away never gets it.")
 @click.option("--ttl", type=click.FloatRange(min=0), metavar="SECONDS", help="How long it counts.")
-@click.option("--id", "event_id", help="An id of yours; the same one again sends nothing twice.")
+@click.option(
+    "--id", "event_id", metavar="ID", help="An id of yours: the same again sends nothing."
+)
 @click.option("--wait-ack", is_flag=True, help="Wait until listeners have acknowledged.")
 @click.option(
     "--timeout",
@@ -79,8 +81,8 @@ def publish(
     from --key-file.
 
     \b
-    Exit status: 0 sent, 64 wrong command line, 65 the server does not take what was sent, 69 no
-    answer, 75 try again later, 77 the key is missing or does not allow it.
+    Exit status: 0 sent, 64 wrong command line, 65 the server does not take what
+    was sent, 69 no answer, 75 try again later, 77 the key does not allow it.
     """
     if not any(target[kind] for kind in ("rooms", "users", "clients", "everyone")):
         raise click.UsageError("For whom? Give --room, --user, --client or --all.")

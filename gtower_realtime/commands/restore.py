@@ -21,9 +21,7 @@ Restore, while the server is stopped:
           gtower-realtime restore --mark-only"""
 
 
-@click.command(
-    "restore", short_help="Put a backup in the log's place, while the server is stopped."
-)
+@click.command("restore", short_help="Put a backup back, while the server is stopped.")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--mark-only",
@@ -39,8 +37,8 @@ def restore(*, path: Path | None, mark_only: bool, as_json: bool) -> None:
     in the backup get a fresh session and the reason `epoch_changed`.
 
     \b
-    Exit status: 0 done, 65 not a backup, 66 no such file, 69 not in SQLite, 74 disk, 75 a server
-    uses the log.
+    Exit status: 0 done, 65 not a backup, 66 no such file, 69 not in SQLite,
+    74 the disk, 75 a server uses the log.
     """
     if (path is None) != mark_only:
         raise click.UsageError("Give either PATH or --mark-only.")
