@@ -272,6 +272,18 @@ def test_each_setting_is_shown_with_where_it_comes_from_and_no_secret(tmp_path: 
     }.items() <= shown.items()
 
 
+def test_what_comes_from_the_settings_file_is_said_to(tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text(f"GTOWER_PORT=4000\nGTOWER_LOG_LEVEL=debug\nGTOWER_JWT_SECRET={SECRET}\n")
+    said = checked(GTOWER_SETTINGS_FILE=str(file), GTOWER_LOG_LEVEL="error")
+    shown = {row.pop("name"): row for row in said["settings"]}
+    place = {"source": "settings file", "place": str(file)}
+    assert shown["GTOWER_PORT"] == {"value": "4000", **place}
+    assert shown["GTOWER_JWT_SECRET"] == {"value": "***", **place}
+    assert shown["GTOWER_LOG_LEVEL"]["value"] == "error"
+    assert shown["GTOWER_LOG_LEVEL"]["source"] == "environment"
+
+
 def test_the_settings_in_effect_are_a_table_for_people() -> None:
     result = CliRunner().invoke(main, ["check-config"], env={"PORT": "4000"})
     lines = [re.split(" {2,}", line) for line in result.stdout.splitlines()]

@@ -118,6 +118,17 @@ async def test_what_goes_wrong_is_told_with_a_status_of_its_own(
 
 
 @pytest.mark.gen_test
+async def test_the_server_is_found_by_the_settings_also_those_of_a_file(
+    base_url: str, http_server: HTTPServer, tmp_path: Path
+) -> None:
+    port = base_url.rpartition(":")[2]
+    file = tmp_path / "settings.env"
+    file.write_text(f"GTOWER_PORT={port}\nGTOWER_AUTH=nonsense that is not for us to judge\n")
+    for environ in ({"PORT": port}, {"GTOWER_SETTINGS_FILE": str(file)}):
+        assert (await command("publish", "tick", "--all", **environ)).status == 0
+
+
+@pytest.mark.gen_test
 async def test_a_server_that_goes_down_is_to_be_asked_later(
     application: Application, base_url: str, http_server: HTTPServer
 ) -> None:

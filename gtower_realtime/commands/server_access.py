@@ -19,14 +19,14 @@ from gtower_realtime.client import (
     Unauthorized,
     UnexpectedAnswer,
 )
-from gtower_realtime.settings import Settings, SettingsError
+from gtower_realtime.settings import Settings, SettingsError, effective
 
 Function = Callable[..., Any]
 
 KEY = "GTOWER_API_KEY"
 TOKEN = "GTOWER_TOKEN"  # noqa: S105 - the name of a variable
 
-_WHERE = ("GTOWER_HOST", "GTOWER_PORT", "PORT")
+_WHERE = ("GTOWER_HOST", "GTOWER_PORT")
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104
 
 _STATUSES: tuple[tuple[type[RealtimeClientError], int], ...] = (
@@ -63,7 +63,8 @@ def server_url(given: str | None) -> str:
     if given is not None:
         return given
     # Only this much of the settings is ours to judge.
-    environ = {name: os.environ[name] for name in _WHERE if name in os.environ}
+    found = {setting.name: setting.value for setting in effective(os.environ)}
+    environ = {name: found[name] for name in _WHERE}
     try:
         settings = Settings.load({**environ, "GTOWER_INSECURE": "true"})
     except SettingsError as error:

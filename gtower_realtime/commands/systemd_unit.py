@@ -12,7 +12,7 @@ from gtower_realtime import unit_files
 _HIDDEN = (Path("/home"), Path("/root"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108
 
 
-@click.command("systemd-unit")
+@click.command("systemd-unit", short_help="Print the systemd units for this installation.")
 @click.option("--socket", "wants_socket", is_flag=True, help="The socket's unit instead.")
 @click.option(
     "--executable",
