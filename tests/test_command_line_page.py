@@ -22,7 +22,9 @@ PATIENCE_SECONDS = 60
 _GOES_ON = ("gtower-realtime serve", "gtower-realtime listen")
 """What is ended by a signal, or by what comes next."""
 
-_VARIES = re.compile(r"https?://\S+|\b(?![A-Z_]+\b)[\w-]{16,}|\b[0-9a-f]{8}-\d+|[\d.:]*\d")
+_VARIES = re.compile(
+    r"https?://\S+|(?<![\w-])(?![A-Z_]+(?![\w-]))[\w-]{16,}|\b[0-9a-f]{8}-\d+|[\d.:]*\d"
+)
 """Ids, keys, offsets, times, sizes and versions."""
 
 
