@@ -25,6 +25,8 @@ from gtower_realtime.records import (
     GivenAnswer,
     StoredEvent,
     StoredSession,
+    StoredWebhook,
+    WebhookBacklog,
 )
 
 logger = structlog.get_logger(__name__)
@@ -234,12 +236,14 @@ class Journal:
         """
         return self._put(_Event(make_event, apply, also, self._window, size, self._future()))
 
-    def record(self, changes: Changes, apply: Callable[[int], Any]) -> "asyncio.Future[Any]":
+    def record(
+        self, changes: Changes, apply: Callable[[int], Any], *, size: int = 0
+    ) -> "asyncio.Future[Any]":
         """Record ``changes`` between two events and ``apply`` them; see :meth:`append`.
 
         Both are called with the number of the event before them.
         """
-        return self._put(_Between(changes, apply, self._future()))
+        return self._put(_Between(changes, apply, self._future(), size=size))
 
     def _future(self) -> "asyncio.Future[Any]":
         if self._loop is None:
@@ -402,6 +406,22 @@ class Journal:
     async def minutes(self, *, since: int, before: int) -> list[CountedMinute]:
         """Return the counted minutes of a time. Raises as the store does."""
         return await self._store.minutes(since=since, before=before)
+
+    async def webhook_backlog(self) -> WebhookBacklog:
+        """Return how much waits in the inbox. Raises as the store does."""
+        return await self._store.webhook_backlog()
+
+    async def next_webhook(self) -> StoredWebhook | None:
+        """Return the oldest webhook that is waiting. Raises as the store does."""
+        return await self._store.next_webhook()
+
+    async def webhook_marks(self, keys: Collection[str]) -> dict[str, str]:
+        """Return the values of marks by their keys. Raises as the store does."""
+        return await self._store.webhook_marks(keys)
+
+    async def replay_webhooks(self, since: int | None) -> int:
+        """Let webhooks wait again; how many. Raises as the store does."""
+        return await self._store.replay_webhooks(since)
 
     async def delete_history(self, room: str) -> int:
         """Delete the history of a room; how many events it had. Raises as the store does."""

@@ -17,6 +17,8 @@ from gtower_realtime.records import (
     GivenAnswer,
     Snapshot,
     StoredEvent,
+    StoredWebhook,
+    WebhookBacklog,
 )
 
 _OFFSET = re.compile(r"([0-9A-Za-z_]{1,64})-([0-9a-f]{1,15})")
@@ -139,10 +141,25 @@ class Store(Protocol):
     async def minutes(self, *, since: int, before: int) -> list[CountedMinute]:
         """Return the counted minutes with ``since <= at < before``, in the order of their times."""
 
+    # Of webhooks nothing is read of which it is not certain that it was recorded.
+
+    async def webhook_backlog(self) -> WebhookBacklog:
+        """Return how much waits in the inbox."""
+
+    async def next_webhook(self) -> StoredWebhook | None:
+        """Return the oldest webhook that is waiting, None when there is none."""
+
+    async def webhook_marks(self, keys: Collection[str]) -> dict[str, str]:
+        """Return the values of the marks with ``keys``, at most a few hundred, that there are."""
+
+    async def replay_webhooks(self, since: int | None) -> int:
+        """Let webhooks wait again: those received since then, or those set aside; count them."""
+
     async def trim(self, bounds: Bounds, now: int) -> int:
         """Delete what is beyond the bounds, oldest first, and expired answers and their like.
 
-        Counted minutes go after `bounds.MINUTES_KEPT_SECONDS`, whatever the bounds are.
+        Counted minutes, webhooks and their marks have bounds of their own, those of
+        `store.bounds`, whatever the bounds of the log are. What is waiting stays.
 
         Works in small transactions. Returns the first number that is kept.
         """

@@ -1,9 +1,10 @@
-"""What is kept across restarts, as plain values: events, sessions, memberships, given answers.
+"""What is kept across restarts, as plain values: events, sessions, answers, webhooks.
 
 Times are whole milliseconds since 1970. Numbers are places in the log; see `ports.Offset`.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 EVERYONE = ""
 """The address of an event that is for all; no room has this name."""
@@ -88,6 +89,45 @@ class CountedMinute:
     counts: str
 
 
+WebhookState = Literal["waiting", "done", "set_aside"]
+"""What has become of a webhook; one that was set aside could not be worked through."""
+
+SettledState = Literal["done", "set_aside"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWebhook:
+    """A body that has come in signed, byte for byte. ``number`` is its place among them."""
+
+    number: int
+    received_at: int
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookMark:
+    """That something of a webhook was published, so that it is not once more.
+
+    ``key`` is a hash of what identifies it; ``value`` tells how far it has come.
+    """
+
+    key: str
+    value: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookBacklog:
+    """What waits in the inbox: how many webhooks, of how many bytes together.
+
+    ``last_number`` is the largest that is kept, 0 when there is none.
+    """
+
+    last_number: int
+    waiting: int
+    waiting_bytes: int
+
+
 # What one transaction may consist of.
 
 
@@ -159,6 +199,28 @@ class MinuteCounted:
     minute: CountedMinute
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookReceived:
+    """A webhook waits to be worked through."""
+
+    webhook: StoredWebhook
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettled:
+    """A webhook that was waiting is not waiting any more."""
+
+    number: int
+    state: SettledState
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookMarked:
+    """Something of a webhook is published; the mark takes the place of an older one."""
+
+    mark: WebhookMark
+
+
 Change = (
     EventAppended
     | SessionOpened
@@ -169,6 +231,9 @@ Change = (
     | RoomLeft
     | AnswerGiven
     | MinuteCounted
+    | WebhookReceived
+    | WebhookSettled
+    | WebhookMarked
 )
 
 

@@ -16,6 +16,10 @@ from gtower_realtime.records import (
     Snapshot,
     StoredEvent,
     StoredSession,
+    StoredWebhook,
+    WebhookMark,
+    WebhookMarked,
+    WebhookReceived,
 )
 from gtower_realtime.store.sql.postgresql import PostgresqlDatabase
 from gtower_realtime.store.sql.sqlite import SqliteDatabase
@@ -105,6 +109,16 @@ def an_answer(key: str = "k1", **details: Any) -> GivenAnswer:
     """Return an answer that expires right after :data:`NOW`."""
     values: dict[str, Any] = {"fingerprint": "f", "answer": "{}", "expires_at": NOW + 1}
     return GivenAnswer(**({"key": key} | values | details))
+
+
+def received(number: int, *, at: int = NOW, body: bytes = b"{}") -> WebhookReceived:
+    """Return what lets a webhook wait."""
+    return WebhookReceived(StoredWebhook(number, at, body))
+
+
+def marked(key: str, value: str = "", *, at: int = NOW) -> WebhookMarked:
+    """Return what sets a mark."""
+    return WebhookMarked(WebhookMark(key, value, at))
 
 
 async def numbers_for(store: Store, *addresses: str) -> list[int]:

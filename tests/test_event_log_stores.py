@@ -25,8 +25,11 @@ from gtower_realtime.records import (
     SessionResumed,
     Snapshot,
     StoredSession,
+    StoredWebhook,
+    WebhookBacklog,
+    WebhookSettled,
 )
-from gtower_realtime.store.bounds import MINUTES_KEPT_SECONDS
+from gtower_realtime.store.bounds import MARKS_KEPT_SECONDS, MINUTES_KEPT_SECONDS, WEBHOOKS_KEPT
 from gtower_realtime.store.memory import MemoryStore
 from tests.stores import (
     NO_BOUNDS,
@@ -37,7 +40,9 @@ from tests.stores import (
     an_answer,
     an_event,
     appended,
+    marked,
     numbers_for,
+    received,
     some_events,
     sql_store,
 )
@@ -569,3 +574,128 @@ async def test_trimming_deletes_minutes_of_long_ago_without_any_bounds(place: Pl
     await place.store.commit(counted((oldest - 1, "gone"), (oldest, "kept")))
     await place.store.trim(NO_BOUNDS, NOW)
     assert await names_of_minutes(place.store) == ["kept"]
+
+
+# Webhooks
+
+ONE_DAY = 86_400_000
+BYTES = bytes(range(256))
+
+
+async def waiting_numbers(store: Store) -> list[int]:
+    """Return the numbers of what is waiting, in the order of being taken up; all is done then."""
+    numbers = []
+    while webhook := await store.next_webhook():
+        numbers.append(webhook.number)
+        await store.commit([WebhookSettled(webhook.number, "done")])
+    return numbers
+
+
+@pytest.mark.gen_test
+async def test_a_webhook_waits_byte_for_byte_until_it_is_settled(place: Place) -> None:
+    assert await place.store.next_webhook() is None
+    await place.store.commit([received(1, body=BYTES), received(2)])
+    await place.reopen()
+    assert await place.store.next_webhook() == StoredWebhook(1, NOW, BYTES)
+    await place.store.commit([WebhookSettled(1, "done")])
+    assert await place.store.next_webhook() == StoredWebhook(2, NOW, b"{}")
+    await place.store.commit([WebhookSettled(2, "set_aside")])
+    await place.reopen()
+    assert await place.store.next_webhook() is None
+
+
+@pytest.mark.gen_test
+async def test_webhooks_are_taken_up_in_the_order_of_their_numbers(place: Place) -> None:
+    await place.store.commit([received(2), received(10), received(1)])
+    assert await waiting_numbers(place.store) == [1, 2, 10]
+
+
+@pytest.mark.gen_test
+async def test_the_backlog_is_what_is_waiting_and_the_last_number_that_is_kept(
+    place: Place,
+) -> None:
+    assert await place.store.webhook_backlog() == WebhookBacklog(0, 0, 0)
+    await place.store.commit([received(1, body=b"123"), received(4, body=b"4"), received(7)])
+    await place.store.commit([WebhookSettled(7, "done")])
+    await place.reopen()
+    assert await place.store.webhook_backlog() == WebhookBacklog(7, 2, 4)
+
+
+@pytest.mark.gen_test
+async def test_what_was_set_aside_waits_again_when_it_is_replayed(place: Place) -> None:
+    await place.store.commit([received(1), received(2), received(3)])
+    await place.store.commit([WebhookSettled(1, "set_aside"), WebhookSettled(2, "done")])
+    assert await place.store.replay_webhooks(None) == 1
+    assert await place.store.replay_webhooks(None) == 0
+    assert await waiting_numbers(place.store) == [1, 3]
+
+
+@pytest.mark.gen_test
+async def test_all_that_came_since_a_time_waits_again_when_it_is_replayed(place: Place) -> None:
+    await place.store.commit([received(1, at=5), received(2, at=6), received(3, at=7)])
+    await place.store.commit([received(4, at=8)])
+    await place.store.commit(
+        [WebhookSettled(1, "done"), WebhookSettled(2, "done"), WebhookSettled(3, "set_aside")]
+    )
+    assert await place.store.replay_webhooks(6) == 2
+    assert await waiting_numbers(place.store) == [2, 3, 4]
+
+
+@pytest.mark.gen_test
+async def test_a_commit_that_fails_keeps_no_webhook_and_no_mark(place: Place) -> None:
+    await place.store.commit([*some_events(1), received(1), marked("k1", "sent")])
+    with pytest.raises(ValueError, match="given out before"):
+        await place.store.commit(
+            [received(2), marked("k1", "read"), WebhookSettled(1, "done"), *some_events(1)]
+        )
+    assert await place.store.webhook_backlog() == WebhookBacklog(1, 1, 2)
+    assert await place.store.webhook_marks(["k1"]) == {"k1": "sent"}
+
+
+@pytest.mark.gen_test
+async def test_the_last_mark_with_a_key_counts(place: Place) -> None:
+    await place.store.commit([marked("k1", "sent"), marked("k2"), marked("k1", "read")])
+    await place.store.commit([marked("k2", "played"), marked("k3")])
+    await place.reopen()
+    assert await place.store.webhook_marks({"k1", "k2", "k4"}) == {"k1": "read", "k2": "played"}
+    assert await place.store.webhook_marks([]) == {}
+
+
+@pytest.mark.gen_test
+async def test_marks_are_trimmed_by_their_own_age(place: Place) -> None:
+    oldest = NOW - MARKS_KEPT_SECONDS * 1000
+    await place.store.commit([marked("a", at=oldest - 1), marked("b", at=oldest)])
+    await place.store.commit([marked("c", at=oldest - 1)])
+    await place.store.commit([marked("c", "read", at=oldest)])
+    await place.store.trim(Bounds(1, 1, 1), NOW)
+    assert await place.store.webhook_marks(["a", "b", "c"]) == {"b": "", "c": "read"}
+
+
+@pytest.mark.gen_test
+async def test_webhooks_are_trimmed_by_their_own_age_and_never_while_they_wait(
+    place: Place,
+) -> None:
+    a_week, a_month = NOW - 7 * ONE_DAY, NOW - 30 * ONE_DAY
+    times = {1: 0, 2: a_month - 1, 3: a_month, 4: a_week - 1, 5: a_week}
+    await place.store.commit([received(number, at=at) for number, at in times.items()])
+    await place.store.commit([WebhookSettled(2, "set_aside"), WebhookSettled(3, "set_aside")])
+    await place.store.commit([WebhookSettled(4, "done"), WebhookSettled(5, "done")])
+    await place.store.trim(Bounds(1, 1, 1), NOW)
+    assert await place.store.replay_webhooks(0) == 2
+    assert await waiting_numbers(place.store) == [1, 3, 5]
+
+
+@pytest.mark.gen_test
+async def test_the_oldest_webhooks_go_when_there_are_too_many(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WEBHOOKS_KEPT, "done", Bounds(3, 7, 0))  # type: ignore[arg-type]
+    await place.store.commit([received(number) for number in range(1, 6)])
+    await place.store.commit([received(6, body=b"123")])
+    await place.store.commit([WebhookSettled(number, "done") for number in (1, 2, 3, 4)])
+    await place.store.trim(NO_BOUNDS, NOW)
+    assert await place.store.replay_webhooks(0) == 3
+    assert await waiting_numbers(place.store) == [2, 3, 4, 5, 6]
+    await place.store.trim(NO_BOUNDS, NOW)
+    await place.store.replay_webhooks(0)
+    assert await waiting_numbers(place.store) == [4, 5, 6]

@@ -28,6 +28,10 @@ from gtower_realtime.records import (
     SessionEnded,
     SessionOpened,
     SessionResumed,
+    StoredWebhook,
+    WebhookBacklog,
+    WebhookReceived,
+    WebhookSettled,
 )
 from gtower_realtime.store.sql import postgresql, schema
 from gtower_realtime.store.sql.database import Database
@@ -43,8 +47,10 @@ from tests.stores import (
     an_event,
     appended,
     closed_in_the_end,
+    marked,
     numbers_for,
     opened,
+    received,
     some_events,
     sql_store,
 )
@@ -176,12 +182,17 @@ async def test_a_commit_whose_outcome_was_not_heard_of_has_not_happened(
         a_session("c2", user_id="u2", memberships=[Membership("a", 0)]),
     ]
     opening: list[Change] = [SessionOpened(session) for session in before]
-    await store.commit([*some_events(1), *opening, AnswerGiven(an_answer("k1"))])
+    inbox: list[Change] = [received(1), received(2), marked("m1", "sent")]
+    await store.commit([*some_events(1), *opening, AnswerGiven(an_answer("k1")), *inbox])
     lose_outcomes(store, outcomes_lost)
     lost: list[Change] = [
         *appended(an_event(2, "sales", "more")),
         AnswerGiven(an_answer("k2")),
         MinuteCounted(CountedMinute("m2", NOW, "{}")),
+        WebhookSettled(1, "done"),
+        received(3),
+        marked("m1", "read"),
+        marked("m2"),
         SessionResumed("c1"),
         RoomEntered("c1", "c", 2),
         RoomLeft("c1", "b", 2),
@@ -197,6 +208,9 @@ async def test_a_commit_whose_outcome_was_not_heard_of_has_not_happened(
     assert await numbers_for(store, "sales", "more") == [1, 4]
     assert await store.find_answer("k2", NOW) is None
     assert await store.minutes(since=0, before=PLENTY * NOW) == []
+    assert await store.webhook_marks(["m1", "m2"]) == {"m1": "sent"}
+    assert await store.webhook_backlog() == WebhookBacklog(2, 2, 4)
+    assert await store.next_webhook() == StoredWebhook(1, NOW, b"{}")
     await store.close()
     snapshot = await new_store().open(recent_events=9, recent_bytes=PLENTY)
     assert [event.number for event in snapshot.recent] == [1, 4]
@@ -247,6 +261,37 @@ async def test_what_is_in_doubt_at_the_end_is_settled_by_closing(
         await store.commit(some_events(1))
     await store.close()
     assert await numbers_for(await opened(new_store())) == []
+
+
+@pytest.mark.gen_test
+async def test_of_webhooks_nothing_is_read_that_is_about_to_be_undone(
+    new_store: Callable[..., SqlStore],
+) -> None:
+    store = await opened(new_store())
+    await store.commit([received(1)])
+    for look in (
+        lambda: store.webhook_marks(["m1"]),
+        store.webhook_backlog,
+        store.next_webhook,
+    ):
+        lose_outcomes(store, 1)
+        with pytest.raises(StoreUnavailable):
+            await store.commit([received(2), marked("m1"), WebhookSettled(1, "done")])
+        assert await look() in ({}, WebhookBacklog(1, 1, 2), StoredWebhook(1, NOW, b"{}"))
+
+
+@pytest.mark.gen_test
+async def test_a_replay_whose_outcome_was_not_heard_of_may_be_tried_again(
+    new_store: Callable[..., SqlStore],
+) -> None:
+    store = await opened(new_store())
+    await store.commit([received(1), received(2)])
+    await store.commit([WebhookSettled(1, "set_aside"), WebhookSettled(2, "done")])
+    lose_outcomes(store, 1)
+    with pytest.raises(StoreUnavailable):
+        await store.replay_webhooks(None)
+    assert await store.replay_webhooks(None) == 0
+    assert await store.webhook_backlog() == WebhookBacklog(2, 1, 2)
 
 
 # A database that is slow or away
@@ -361,17 +406,21 @@ async def test_an_older_database_is_upgraded_step_by_step_and_keeps_what_it_has(
 
 
 @pytest.mark.gen_test
-async def test_a_database_of_the_first_version_can_count_minutes(
+async def test_a_database_of_the_first_version_can_count_minutes_and_take_webhooks(
     new_store: Callable[..., SqlStore], location: str
 ) -> None:
     store = await opened(new_store())
     await store.commit(some_events(1))
     await store.close()
-    await change(location, DropTable(schema.minutes), update(schema.log).values(schema_version=1))
+    newer_tables = map(DropTable, (schema.minutes, schema.webhooks, schema.webhook_marks))
+    await change(location, *newer_tables, update(schema.log).values(schema_version=1))
     minute = CountedMinute("m1", NOW, "{}")
+    webhook = StoredWebhook(1, NOW, b"{}")
     newer = await opened(new_store())
-    await newer.commit([MinuteCounted(minute)])
+    await newer.commit([MinuteCounted(minute), WebhookReceived(webhook), marked("k1", "read")])
     assert await newer.minutes(since=NOW, before=NOW + 1) == [minute]
+    assert await newer.next_webhook() == webhook
+    assert await newer.webhook_marks(["k1"]) == {"k1": "read"}
     assert await numbers_for(newer) == [1]
 
 
@@ -408,7 +457,7 @@ async def test_a_newer_database_is_refused_with_what_to_do(
     upgrades.pop()
     with pytest.raises(StoreUnusable, match="newer version of GTower Realtime") as refusal:
         await opened(new_store())
-    assert "of version 3, this program knows them up to version 2" in refusal.value.message
+    assert "of version 4, this program knows them up to version 3" in refusal.value.message
     assert "GTOWER_DATABASE_URL" in refusal.value.message
 
 

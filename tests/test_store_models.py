@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,20 @@ from gtower_realtime.records import (
     SessionEnded,
     SessionOpened,
     SessionResumed,
+    WebhookSettled,
 )
 from gtower_realtime.store.memory import MemoryStore
 from tests.postgresql import PostgresqlServer
-from tests.stores import NOW, Place, a_session, an_answer, an_event, sql_store
+from tests.stores import (
+    NOW,
+    Place,
+    a_session,
+    an_answer,
+    an_event,
+    marked,
+    received,
+    sql_store,
+)
 
 ROOMS = ("a", "b", "c", EVERYONE)
 CLIENTS = ("c1", "c2", "c3")
@@ -53,6 +64,9 @@ changes = st.one_of(
     st.tuples(st.sampled_from(["away", "resume", "end"]), clients),
     st.tuples(st.sampled_from(["enter", "leave"]), clients, rooms),
     st.tuples(st.just("count"), moments),
+    st.tuples(st.just("receive"), moments),
+    st.tuples(st.just("settle"), st.integers(1, 4), st.sampled_from(["done", "set_aside"])),
+    st.tuples(st.just("mark"), st.sampled_from(KEYS), st.text("xy", max_size=2), moments),
     st.tuples(st.just("answer"), st.sampled_from(KEYS), st.text("xy", max_size=2), moments),
 )
 bounds = st.builds(Bounds, st.integers(0, 5), st.integers(0, 600), st.sampled_from([0, 0.001]))
@@ -60,6 +74,7 @@ steps = st.one_of(
     st.tuples(st.just("commit"), st.lists(changes, max_size=8)),
     st.tuples(st.just("trim"), bounds, moments),
     st.tuples(st.just("delete"), rooms),
+    st.tuples(st.just("replay"), st.none() | moments),
     st.tuples(st.just("reopen"), st.integers(0, 6), st.integers(0, 700)),
 )
 
@@ -70,22 +85,39 @@ class Script:
     def __init__(self) -> None:
         self._number = 0
         self._minutes = 0
+        self._webhooks = 0
         self._clients: set[str] = set()
 
     def change(self, name: str, *arguments: Any) -> Change | None:
         """Return the change, or None when a client would have two sessions."""
-        if name == "append":
-            skip, addresses, expires_at, published_at, text = arguments
-            self._number += skip
-            details = {"expires_at": expires_at, "published_at": published_at, "payload": text}
-            return EventAppended(an_event(self._number, *addresses, **details))
-        if name == "answer":
-            key, text, expires_at = arguments
-            return AnswerGiven(an_answer(key, answer=text, expires_at=expires_at))
-        if name == "count":
-            self._minutes += 1
-            return MinuteCounted(CountedMinute(f"m{self._minutes}", arguments[0], "{}"))
-        client_id, *others = arguments
+        others: dict[str, Callable[..., Change]] = {
+            "append": self._append,
+            "answer": lambda key, text, at: AnswerGiven(an_answer(key, answer=text, expires_at=at)),
+            "count": self._count,
+            "receive": self._receive,
+            "settle": WebhookSettled,
+            "mark": lambda key, value, at: marked(key, value, at=at),
+        }
+        if name in others:
+            return others[name](*arguments)
+        return self._change_of_session(name, *arguments)
+
+    def _append(
+        self, skip: int, addresses: Any, expires_at: Any, published_at: int, text: str
+    ) -> Change:
+        self._number += skip
+        details = {"expires_at": expires_at, "published_at": published_at, "payload": text}
+        return EventAppended(an_event(self._number, *addresses, **details))
+
+    def _count(self, at: int) -> Change:
+        self._minutes += 1
+        return MinuteCounted(CountedMinute(f"m{self._minutes}", at, "{}"))
+
+    def _receive(self, at: int) -> Change:
+        self._webhooks += 1
+        return received(self._webhooks, at=at)
+
+    def _change_of_session(self, name: str, client_id: str, *others: Any) -> Change | None:
         if name == "open":
             if client_id in self._clients:
                 return None
@@ -113,6 +145,8 @@ async def outcomes(place: Place, sequence: list[tuple[Any, ...]]) -> list[Any]:
             await place.store.commit([change for change in made if change])
         elif name == "trim":
             said.append(await place.store.trim(*arguments))
+        elif name == "replay":
+            said.append(await place.store.replay_webhooks(*arguments))
         elif name == "delete":
             said.append(await place.store.delete_history(*arguments))
         else:
@@ -138,6 +172,9 @@ async def readings(store: Store) -> list[Any]:
         *[await store.history(room, after=1, limit=3, now=NOW) for room in ROOMS],
         await store.minutes(since=NOW - 2, before=NOW + 3),
         *[await store.find_answer(key, NOW) for key in KEYS],
+        await store.webhook_backlog(),
+        await store.next_webhook(),
+        await store.webhook_marks(KEYS),
     ]
 
 

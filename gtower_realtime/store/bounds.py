@@ -1,12 +1,29 @@
 """Which events are beyond the bounds of a log: one rule for every store."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from gtower_realtime.records import Bounds
+from gtower_realtime.records import Bounds, SettledState
 
 MINUTES_KEPT_SECONDS = 90 * 86_400
 """How long counted minutes are kept: 130,000 at most."""
+
+
+MARKS_KEPT_SECONDS = 40 * 86_400
+"""How long marks of webhooks are kept: longer than any webhook that could come, or be replayed."""
+
+WEBHOOKS_KEPT: Mapping[SettledState, Bounds] = {
+    "done": Bounds(max_events=100_000, max_bytes=64 * 1024 * 1024, max_age_seconds=7 * 86_400),
+    "set_aside": Bounds(
+        max_events=100_000, max_bytes=64 * 1024 * 1024, max_age_seconds=30 * 86_400
+    ),
+}
+"""How many of the webhooks that were worked through are kept, to be replayed."""
+
+
+def oldest_mark(now: int) -> int:
+    """Return the time before which marks of webhooks are no longer kept."""
+    return now - MARKS_KEPT_SECONDS * 1000
 
 
 def oldest_minute(now: int) -> int:

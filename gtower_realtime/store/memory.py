@@ -29,9 +29,15 @@ from gtower_realtime.records import (
     Snapshot,
     StoredEvent,
     StoredSession,
+    StoredWebhook,
+    WebhookBacklog,
+    WebhookMarked,
+    WebhookReceived,
+    WebhookSettled,
 )
 from gtower_realtime.store.bounds import count_beyond, oldest_minute
 from gtower_realtime.store.changes import check_numbers
+from gtower_realtime.store.memory_webhooks import MemoryWebhooks
 
 Item = TypeVar("Item")
 
@@ -54,6 +60,7 @@ class MemoryStore:
         self._sessions: dict[str, StoredSession] = {}
         self._answers: dict[str, GivenAnswer] = {}
         self._minutes: list[CountedMinute] = []
+        self._webhooks = MemoryWebhooks()
         # Heaps of what will have to go. An entry may outlive what it is about.
         self._expiring_events: list[tuple[int, int]] = []
         self._expiring_answers: list[tuple[int, str]] = []
@@ -110,6 +117,8 @@ class MemoryStore:
                 heapq.heappush(self._expiring_answers, (answer.expires_at, answer.key))
             case MinuteCounted(minute):
                 insort(self._minutes, minute, key=_time_and_id)
+            case WebhookReceived() | WebhookSettled() | WebhookMarked():
+                self._webhooks.apply(change)
             case SessionOpened(session):
                 self._sessions[session.client_id] = deepcopy(session)
                 for stay in session.memberships:
@@ -181,12 +190,32 @@ class MemoryStore:
         first = bisect_left(self._minutes, since, key=_time)
         return self._minutes[first : bisect_left(self._minutes, before, key=_time)]
 
+    async def webhook_backlog(self) -> WebhookBacklog:
+        """Return how much waits in the inbox; see `Store.webhook_backlog`."""
+        return self._webhooks.backlog()
+
+    async def next_webhook(self) -> StoredWebhook | None:
+        """Return the oldest webhook that is waiting; see `Store.next_webhook`."""
+        return self._webhooks.next()
+
+    async def webhook_marks(self, keys: Collection[str]) -> dict[str, str]:
+        """Return the values of marks; see `Store.webhook_marks`."""
+        return self._webhooks.marks(keys)
+
+    async def replay_webhooks(self, since: int | None) -> int:
+        """Let webhooks wait again; see `Store.replay_webhooks`."""
+        return self._webhooks.replay(since)
+
     async def trim(self, bounds: Bounds, now: int) -> int:
         """Delete what is beyond the bounds or over; see `Store.trim`."""
         del self._minutes[: bisect_left(self._minutes, oldest_minute(now), key=_time)]
         is_over = False
         while not is_over:
-            is_over = not (self._delete_expired(now) or self._delete_beyond(bounds, now))
+            is_over = not (
+                self._delete_expired(now)
+                or self._delete_beyond(bounds, now)
+                or self._webhooks.trim(now)
+            )
             await asyncio.sleep(0)
         return self._first_number
 

@@ -17,7 +17,13 @@ from gtower_realtime.records import (
     SessionEnded,
     SessionOpened,
     SessionResumed,
+    SettledState,
     StoredEvent,
+    StoredWebhook,
+    WebhookMark,
+    WebhookMarked,
+    WebhookReceived,
+    WebhookSettled,
 )
 
 LaterChange = SessionResumed | RoomEntered | RoomLeft | SessionAway | SessionEnded
@@ -38,13 +44,18 @@ _STEPS: dict[type[SessionChange], int] = {
 
 @dataclass(slots=True)
 class Batch:
-    """Changes by kind. Events, answers, minutes and each client's session do not touch others."""
+    """Changes by kind. Those of one kind, or of one client's session, do not touch others."""
 
     events: list[StoredEvent] = field(default_factory=list)
     answers: dict[str, GivenAnswer] = field(default_factory=dict)
     """By key: of several for one key the last counts."""
     minutes: list[CountedMinute] = field(default_factory=list)
     sessions: list[SessionChange] = field(default_factory=list)
+    webhooks: list[StoredWebhook] = field(default_factory=list)
+    settled: dict[int, SettledState] = field(default_factory=dict)
+    """By the number of the webhook."""
+    marks: dict[str, WebhookMark] = field(default_factory=dict)
+    """By key: of several for one key the last counts."""
 
     @classmethod
     def of(cls, changes: Iterable[Change]) -> "Batch":
@@ -57,6 +68,12 @@ class Batch:
                 batch.answers[change.answer.key] = change.answer
             elif isinstance(change, MinuteCounted):
                 batch.minutes.append(change.minute)
+            elif isinstance(change, WebhookReceived):
+                batch.webhooks.append(change.webhook)
+            elif isinstance(change, WebhookSettled):
+                batch.settled[change.number] = change.state
+            elif isinstance(change, WebhookMarked):
+                batch.marks[change.mark.key] = change.mark
             else:
                 batch.sessions.append(change)
         return batch

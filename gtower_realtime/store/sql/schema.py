@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -138,6 +139,35 @@ minutes = Table(
 """What was counted, minute by minute."""
 
 
+webhooks = Table(
+    "gtower_webhooks",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("state", _Name, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+"""Bodies that came in signed."""
+# All that is asked of a webhook but its body.
+Index(
+    "gtower_webhooks_by_state",
+    webhooks.c.state,
+    webhooks.c.number,
+    webhooks.c.size,
+    webhooks.c.received_at,
+)
+
+webhook_marks = Table(
+    "gtower_webhook_marks",
+    metadata,
+    Column("key", _Name, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("at", BigInteger, nullable=False, index=True),
+)
+"""What of them was published."""
+
+
 def _add_minutes(connection: Connection) -> None:
     text = "TEXT" if connection.dialect.name == "sqlite" else 'TEXT COLLATE "C"'
     end = " WITHOUT ROWID" if connection.dialect.name == "sqlite" else ""
@@ -147,7 +177,25 @@ def _add_minutes(connection: Connection) -> None:
     )
 
 
-UPGRADES: list[Callable[[Connection], None]] = [_add_minutes]
+def _add_webhooks(connection: Connection) -> None:
+    is_sqlite = connection.dialect.name == "sqlite"
+    number, text, binary = (
+        ("INTEGER", "TEXT", "BLOB") if is_sqlite else ("BIGINT", 'TEXT COLLATE "C"', "BYTEA")
+    )
+    for statement in (
+        f"CREATE TABLE gtower_webhooks (number {number} NOT NULL PRIMARY KEY, "
+        f"received_at BIGINT NOT NULL, size INTEGER NOT NULL, state {text} NOT NULL, "
+        f"body {binary} NOT NULL)",
+        "CREATE INDEX gtower_webhooks_by_state "
+        "ON gtower_webhooks (state, number, size, received_at)",
+        f"CREATE TABLE gtower_webhook_marks (key {text} NOT NULL PRIMARY KEY, "
+        "value TEXT NOT NULL, at BIGINT NOT NULL)",
+        "CREATE INDEX ix_gtower_webhook_marks_at ON gtower_webhook_marks (at)",
+    ):
+        connection.exec_driver_sql(statement)
+
+
+UPGRADES: list[Callable[[Connection], None]] = [_add_minutes, _add_webhooks]
 """From version 1 to 2, from 2 to 3, and so on. Each knows the tables as they were then."""
 
 

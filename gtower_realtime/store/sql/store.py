@@ -23,20 +23,27 @@ from gtower_realtime.records import (
     SessionEnded,
     SessionOpened,
     SessionResumed,
+    SettledState,
     Snapshot,
     StoredEvent,
     StoredSession,
+    StoredWebhook,
+    WebhookBacklog,
+    WebhookMark,
 )
-from gtower_realtime.store.bounds import count_beyond, oldest_minute
+from gtower_realtime.store.bounds import WEBHOOKS_KEPT, count_beyond, oldest_mark, oldest_minute
 from gtower_realtime.store.changes import check_numbers
 from gtower_realtime.store.sql import schema
 from gtower_realtime.store.sql import statements as sql
+from gtower_realtime.store.sql import webhooks as inbox
 from gtower_realtime.store.sql.batches import Batch, LaterChange, SessionChange, in_groups
 from gtower_realtime.store.sql.database import Connection, Database
 from gtower_realtime.store.sql.transactions import (
     Attempt,
     Log,
+    Result,
     Transactions,
+    Work,
     execute,
     fetch,
     insert_sessions,
@@ -67,6 +74,7 @@ class SqlStore:
         self.database = database
         self._transactions = Transactions(database, patience_seconds=patience_seconds)
         self._put_answer = sql.put_answer(database.insert_into)
+        self._put_mark = inbox.put_mark(database.insert_into)
         self._statements: dict[type[LaterChange], tuple[Executable, ...]] = {
             SessionResumed: (sql.CHANGE_SESSION,),
             RoomEntered: (sql.insert_membership_of_session(database.insert_into),),
@@ -163,7 +171,19 @@ class SqlStore:
         await execute(writer, sql.INSERT_MINUTE, map(sql.minute_row, batch.minutes))
         for changes in in_groups(batch.sessions):
             await self._change_sessions(writer, changes)
-        await self._transactions.finish(writer, Attempt(log, batch, before))
+        marks_before = await self._record_webhooks(writer, batch)
+        await self._transactions.finish(writer, Attempt(log, batch, before, marks_before))
+
+    async def _record_webhooks(self, writer: Connection, batch: Batch) -> Sequence[WebhookMark]:
+        """Record what the batch has of webhooks; return what the marks were that it sets."""
+        await execute(writer, inbox.INSERT, map(inbox.webhook_row, batch.webhooks))
+        settled = ({"place": number, "state": state} for number, state in batch.settled.items())
+        await execute(writer, inbox.SETTLE, settled)
+        if not batch.marks:
+            return ()
+        before = await inbox.read_marks(batch.marks, writer)
+        await execute(writer, self._put_mark, map(inbox.mark_row, batch.marks.values()))
+        return before
 
     async def _change_sessions(self, writer: Connection, changes: Sequence[SessionChange]) -> None:
         """Make ``changes``, which are of one kind."""
@@ -204,6 +224,42 @@ class SqlStore:
         rows = await self._transactions.read(partial(fetch, sql.READ_MINUTES, parameters))
         return list(map(sql.minute_of, rows))
 
+    # Webhooks
+
+    async def webhook_backlog(self) -> WebhookBacklog:
+        """Return how much waits in the inbox; see `Store.webhook_backlog`."""
+        return await self._read_certain(inbox.read_backlog)
+
+    async def next_webhook(self) -> StoredWebhook | None:
+        """Return the oldest webhook that is waiting; see `Store.next_webhook`."""
+        return await self._read_certain(inbox.read_next)
+
+    async def webhook_marks(self, keys: Collection[str]) -> dict[str, str]:
+        """Return the values of marks; see `Store.webhook_marks`."""
+        marks = await self._read_certain(partial(inbox.read_marks, keys))
+        return {mark.key: mark.value for mark in marks}
+
+    async def _read_certain(self, work: Work[Result]) -> Result:
+        """Read with the connection that writes.
+
+        Another one would see what has happened without being heard of, and is about to be undone.
+        """
+
+        async def read(writer: Connection) -> Result:
+            result = await work(writer)
+            await writer.rollback()
+            return result
+
+        return await self._transactions.write(read)
+
+    async def replay_webhooks(self, since: int | None) -> int:
+        """Let webhooks wait again; see `Store.replay_webhooks`."""
+        if since is None:
+            return await self._transactions.write(partial(self._change, inbox.REPLAY_SET_ASIDE, {}))
+        return await self._transactions.write(
+            partial(self._change, inbox.REPLAY_SINCE, {"since": since})
+        )
+
     # Deleting
 
     async def delete_history(self, room: str) -> int:
@@ -233,13 +289,16 @@ class SqlStore:
 
     async def trim(self, bounds: Bounds, now: int) -> int:
         """Delete what is beyond the bounds or over, some at a time; see `Store.trim`."""
-        for step in (
+        steps: list[Work[int]] = [
             partial(self._delete_expired_events, now),
             partial(self._delete_expired_answers, now),
             partial(self._delete_old_minutes, now),
             partial(self._delete_beyond, bounds, now),
             self._delete_past_memberships,
-        ):
+            partial(self._delete_old_marks, now),
+            *(partial(self._delete_settled_webhooks, state, now) for state in WEBHOOKS_KEPT),
+        ]
+        for step in steps:
             while await self._transactions.write(step):
                 pass
         return self._transactions.log.first_number
@@ -277,23 +336,42 @@ class SqlStore:
 
     async def _delete_expired_answers(self, now: int, writer: Connection) -> int:
         parameters = {"now": now, "limit": _ROWS_OF_A_DELETION}
-        return await self._delete(writer, sql.DELETE_EXPIRED_ANSWERS, parameters)
+        return await self._change(sql.DELETE_EXPIRED_ANSWERS, parameters, writer)
 
     async def _delete_old_minutes(self, now: int, writer: Connection) -> int:
         parameters = {"up_to": oldest_minute(now), "limit": _ROWS_OF_A_DELETION}
-        return await self._delete(writer, sql.DELETE_OLD_MINUTES, parameters)
+        return await self._change(sql.DELETE_OLD_MINUTES, parameters, writer)
 
     async def _delete_past_memberships(self, writer: Connection) -> int:
         parameters = {"place": self._transactions.log.first_number, "limit": _ROWS_OF_A_DELETION}
-        return await self._delete(writer, sql.DELETE_PAST_MEMBERSHIPS, parameters)
+        return await self._change(sql.DELETE_PAST_MEMBERSHIPS, parameters, writer)
 
-    async def _delete(
-        self, writer: Connection, statement: Executable, parameters: sql.Parameters
+    async def _delete_old_marks(self, now: int, writer: Connection) -> int:
+        parameters = {"up_to": oldest_mark(now), "limit": _ROWS_OF_A_DELETION}
+        return await self._change(inbox.DELETE_OLD_MARKS, parameters, writer)
+
+    async def _delete_settled_webhooks(
+        self, state: SettledState, now: int, writer: Connection
     ) -> int:
-        deleted: int = (await writer.execute(statement, parameters)).rowcount
-        if deleted:
+        (kept,) = await fetch(inbox.READ_TOTALS, {"in_state": state}, writer)
+        parameters = {"in_state": state, "limit": _EVENTS_OF_A_DELETION}
+        oldest = await fetch(inbox.READ_OLDEST, parameters, writer)
+        count = count_beyond(
+            WEBHOOKS_KEPT[state], now, events=kept.webhooks, size=int(kept.bytes), oldest=oldest
+        )
+        if count:
+            await execute(writer, inbox.DELETE, ({"place": row.number} for row in oldest[:count]))
             await self._transactions.finish(writer, Attempt(self._transactions.log))
-        return deleted
+        return count
+
+    async def _change(
+        self, statement: Executable, parameters: sql.Parameters, writer: Connection
+    ) -> int:
+        """Execute a statement that may as well be executed twice; count its rows."""
+        changed: int = (await writer.execute(statement, parameters)).rowcount
+        if changed:
+            await self._transactions.finish(writer, Attempt(self._transactions.log))
+        return changed
 
 
 async def _events_for(

@@ -17,8 +17,9 @@ from sqlalchemy import Executable, Row
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
-from gtower_realtime.records import StoredSession
+from gtower_realtime.records import StoredSession, WebhookMark
 from gtower_realtime.store.sql import statements as sql
+from gtower_realtime.store.sql import webhooks as inbox
 from gtower_realtime.store.sql.batches import Batch
 from gtower_realtime.store.sql.database import Connection, Database
 
@@ -61,6 +62,8 @@ class Attempt:
     """What it records; None if it may as well have happened."""
     sessions_before: Sequence[StoredSession] = ()
     """What the sessions were that the batch changes."""
+    marks_before: Sequence[WebhookMark] = ()
+    """What the marks were that the batch sets."""
 
 
 class Transactions:
@@ -303,7 +306,7 @@ class Transactions:
             # Twice: it happened and was undone, and nobody heard of that either.
             may_be = {0, 2}
         if attempt is not None and attempt.batch is not None and since == 1:
-            await self._undo(writer, Log.of(row), attempt.batch, attempt.sessions_before)
+            await self._undo(writer, Log.of(row), attempt.batch, attempt)
         elif since in may_be:
             self.log = Log.of(row)
             await writer.rollback()
@@ -316,7 +319,7 @@ class Transactions:
         writer: Connection,
         log: Log,
         batch: Batch,
-        sessions_before: Sequence[StoredSession],
+        attempt: Attempt,
     ) -> None:
         places = [
             {"for_address": address, "place": event.number}
@@ -331,11 +334,20 @@ class Transactions:
         await execute(writer, sql.DELETE_MINUTE, counted)
         await execute(writer, sql.DELETE_MEMBERSHIPS, clients)
         await execute(writer, sql.DELETE_SESSION, clients)
-        await insert_sessions(writer, sessions_before)
+        await insert_sessions(writer, attempt.sessions_before)
+        await self._undo_webhooks(writer, batch, attempt.marks_before)
         size = sum(event.size for event in batch.events)
         undone = await _write_log(writer, log, log.without(len(batch.events), size))
         await writer.commit()
         self.log = undone
+
+    async def _undo_webhooks(
+        self, writer: Connection, batch: Batch, marks_before: Sequence[WebhookMark]
+    ) -> None:
+        await execute(writer, inbox.UNSETTLE, ({"place": number} for number in batch.settled))
+        await execute(writer, inbox.DELETE, ({"place": each.number} for each in batch.webhooks))
+        await execute(writer, inbox.DELETE_MARK, ({"wanted": key} for key in batch.marks))
+        await execute(writer, inbox.INSERT_MARK, map(inbox.mark_row, marks_before))
 
 
 async def _write_log(writer: Connection, before: Log, after: Log, **columns: str | None) -> Log:
