@@ -35,7 +35,8 @@ from gtower_realtime.settings import Settings, SettingsError
 from gtower_realtime.store import open_store
 from gtower_realtime.timestamps import SystemClock, milliseconds
 from gtower_realtime.tokens import KeySource, TokenVerifier, VerificationKey
-from handlers import api, openapi, operations, pages
+from gtower_realtime.whatsapp.webhook import WhatsAppWebhook
+from handlers import api, openapi, operations, pages, whatsapp
 from handlers.base import BaseHandler, HttpContext
 
 logger = structlog.get_logger(__name__)
@@ -122,6 +123,7 @@ class Application:
         # From the start, so that a rise from nothing is seen as one.
         for outcome in RELOAD_OUTCOMES:
             self.metrics.reloads.labels(outcome)
+        self.whatsapp = self._whatsapp_webhook()
         self._housekeeping: list[asyncio.Task[None]] = []
         self._http_context = HttpContext(
             service=self.service,
@@ -143,6 +145,8 @@ class Application:
             StoreUnusable: the event store is not for this process.
         """
         self.service.restore(await self.journal.open())
+        if self.whatsapp is not None:
+            await self.whatsapp.start()
         loop = asyncio.get_running_loop()
         self.metrics.tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
         self._housekeeping = [
@@ -201,6 +205,8 @@ class Application:
             if not self.service.let_go():
                 break
             await asyncio.sleep(_LET_GO_SECONDS)
+        if self.whatsapp is not None:
+            await self.whatsapp.stop()
         await self.socketio.shutdown()
         await self.dashboard.stop()
         for task in self._housekeeping:
@@ -271,6 +277,20 @@ class Application:
             clock=self.clock.monotonic,
         )
 
+    def _whatsapp_webhook(self) -> WhatsAppWebhook | None:
+        settings = self.settings
+        if not settings.whatsapp_app_secret or settings.whatsapp_verify_token is None:
+            return None
+        return WhatsAppWebhook(
+            app_secrets=settings.whatsapp_app_secret,
+            verify_token=settings.whatsapp_verify_token,
+            resolver_url=settings.whatsapp_resolver_url,
+            journal=self.journal,
+            publish=self.service.begin_whatsapp_event,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+
     def _refusal_of_new_connections(self) -> RealtimeError | None:
         return self.service.refusal_of_new_work()
 
@@ -279,6 +299,7 @@ class Application:
         endpoints = api.routes()
         routes = (
             *endpoints,
+            *whatsapp.routes(self.whatsapp),
             *openapi.routes(endpoints),
             *pages.routes(_static_directory()),
         )

@@ -78,7 +78,7 @@ class InvalidName(RealtimeError):
 
 
 class Unauthorized(RealtimeError):
-    """No API key was sent, or an unknown one. Send ``X-API-Key``."""
+    """No API key was sent, or an unknown one. Send ``X-API-Key``; a webhook: its signature."""
 
     code, http_status = "unauthorized", 401
 

@@ -245,6 +245,24 @@ class Metrics:
             "session_changes_lost", "Changes of sessions that could not be recorded"
         )
 
+        # WhatsApp
+        self.whatsapp_webhooks = self._counter(
+            "whatsapp_webhooks",
+            "Webhooks of WhatsApp: how they were received, and what became of those stored",
+            "outcome",
+        )
+        self.whatsapp_updates = self._counter(
+            "whatsapp_updates",
+            "Messages and statuses in webhooks: published, or why not",
+            "outcome",
+        )
+        self.whatsapp_lookups = self._counter(
+            "whatsapp_lookups", "Times that the customer of a number was asked for", "outcome"
+        )
+        self.whatsapp_waiting = self._gauge(
+            "whatsapp_waiting", "Webhooks that are stored and not worked through yet"
+        )
+
         # The process
         self.loop_lag_seconds = self._histogram(
             "loop_lag_seconds", "How late the event loop comes to what is due, sampled"

@@ -345,6 +345,12 @@ class DisconnectSchema(ClosedSchema):
     reconnect = fields.Boolean(truthy={True}, falsy={False}, allow_none=True)
 
 
+class ReplaySchema(ClosedSchema):
+    """The body of a request to work through webhooks again; without ``since`` those set aside."""
+
+    since = Timestamp(allow_none=True)
+
+
 class ArgumentSchema(QuickSchema):
     """The one argument of a client event; unknown fields of an object are ignored.
 

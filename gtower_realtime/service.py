@@ -574,6 +574,18 @@ class RealtimeService:
             raise UnknownClient(f"Client {target.clients[0]} is not connected.")
         return self._publisher.publish(event, payload, target, also=also, delivery=delivery)
 
+    def begin_whatsapp_event(
+        self, event: str, payload: Mapping[str, Any], customer_id: str, also: Also
+    ) -> "asyncio.Future[Receipt]":
+        """Tell who follows all WhatsApp traffic or this customer, one copy each.
+
+        ``payload`` goes out as it is; what ``also`` returns is recorded together with the event.
+        Events are sent in the order of the calls. The future fails with `StoreUnavailable` or
+        `Overloaded` when nobody has seen it.
+        """
+        target = Target(rooms=(WHATSAPP_GENERAL_ROOM, whatsapp_customer_room(customer_id)))
+        return self._publisher.publish(event, payload, target, also=also)
+
     async def notify_client(self, client_id: str, notification: Mapping[str, Any]) -> Receipt:
         """Send `notification` to one client. Raises as :meth:`send` does."""
         return await self.send_event_to_client(client_id, "notification", notification)

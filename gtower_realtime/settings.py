@@ -505,6 +505,16 @@ _RULES = (
         lambda s: s.auth == "required" and not s.has_token_key,
         "to require tokens takes GTOWER_JWT_SECRET, GTOWER_JWT_PUBLIC_KEY or GTOWER_JWT_JWKS_URL",
     ),
+    _Rule(
+        ("whatsapp_app_secret", "whatsapp_verify_token"),
+        lambda s: bool(s.whatsapp_app_secret and not s.whatsapp_verify_token),
+        "the webhook takes GTOWER_WHATSAPP_VERIFY_TOKEN too: set both, or none",
+    ),
+    _Rule(
+        ("whatsapp_verify_token", "whatsapp_app_secret"),
+        lambda s: bool(s.whatsapp_verify_token and not s.whatsapp_app_secret),
+        "the webhook takes GTOWER_WHATSAPP_APP_SECRET too: set both, or none",
+    ),
 )
 
 # A server that took these and did nothing about them would break its promises in silence.

@@ -12,6 +12,7 @@ import yaml
 from gtower_realtime import errors
 from gtower_realtime.metrics import RELOAD_OUTCOMES, Metrics
 from gtower_realtime.recovery import Reason
+from gtower_realtime.whatsapp.processing import Outcome
 from tests import promql
 from tests.exposition import Exposition, scrape
 from tests.socketio_wire import open_client
@@ -95,7 +96,7 @@ def test_an_expression_asks_for_nothing_that_is_not_there(place: str, expression
 def known_values() -> set[str]:
     codes = {each.code for each in vars(errors).values() if hasattr(each, "code")}
     page = (ROOT / "docs" / "protocol-by-hand.md").read_text(encoding="utf-8")
-    outcomes = {"recovered", *get_args(Reason), *RELOAD_OUTCOMES}
+    outcomes = {"recovered", *get_args(Reason), *RELOAD_OUTCOMES, *get_args(Outcome)}
     return codes | set(re.findall(r"^\| (\d{4}) ", page, re.M)) | outcomes
 
 

@@ -109,6 +109,7 @@ TECHNOLOGIES = {
         "application",
         "server",
         "key_sets",
+        "whatsapp",
     },
 }
 """Libraries that only these rooms know."""

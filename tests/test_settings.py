@@ -295,7 +295,7 @@ def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
 
 def test_a_secret_is_read_from_the_credentials_of_systemd(tmp_path: Path) -> None:
     (tmp_path / "whatsapp_verify_token").write_text(" token \n")
-    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "GTOWER_WHATSAPP_APP_SECRET": SECRET}
     assert Settings.load(environ).whatsapp_verify_token == " token "
     assert Settings.load(environ).api_keys == ()
     environ["GTOWER_WHATSAPP_VERIFY_TOKEN"] = "other"
@@ -378,6 +378,17 @@ def test_a_secret_and_a_public_key_at_once_are_refused() -> None:
         GTOWER_JWT_SECRET=SECRET, GTOWER_JWT_JWKS_URL="https://keys.example/jwks"
     )
     assert Settings.load({"GTOWER_JWT_SECRET": SECRET}).requires_tokens
+
+
+def test_half_a_whatsapp_webhook_is_refused() -> None:
+    assert problems_with(GTOWER_WHATSAPP_APP_SECRET=SECRET) == (
+        "GTOWER_WHATSAPP_APP_SECRET: the webhook takes GTOWER_WHATSAPP_VERIFY_TOKEN too: "
+        "set both, or none",
+    )
+    assert problems_with(GTOWER_WHATSAPP_VERIFY_TOKEN="t", GTOWER_WHATSAPP_APP_SECRET=",") == (
+        "GTOWER_WHATSAPP_VERIFY_TOKEN: the webhook takes GTOWER_WHATSAPP_APP_SECRET too: "
+        "set both, or none",
+    )
 
 
 def test_tokens_are_not_required_without_a_key_to_check_them() -> None:

@@ -1,0 +1,74 @@
+"""Webhooks as Meta sends them, for tests: the samples, and bodies put together of pieces."""
+
+import hmac
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+SECRET = "an app secret of Meta"
+OLD_SECRET = "the one before"
+VERIFY_TOKEN = "a token of ours, ü"
+ENVIRON = {
+    "GTOWER_WHATSAPP_APP_SECRET": f"{SECRET},{OLD_SECRET}",
+    "GTOWER_WHATSAPP_VERIFY_TOKEN": VERIFY_TOKEN,
+}
+NUMBER = "16505551234"
+SENT_AT = "1749416383"
+SENT_AT_ON_THE_WIRE = "2025-06-08T20:59:43.000Z"
+
+_SAMPLES = Path(__file__).parent / "whatsapp"
+SAMPLE_NAMES = sorted(file.stem for file in _SAMPLES.glob("*.json"))
+
+
+def sample(name: str) -> bytes:
+    """Return the body of a sample."""
+    return (_SAMPLES / f"{name}.json").read_bytes()
+
+
+def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
+    """Return the headers that Meta sends with ``body``."""
+    digest = hmac.new(secret.encode(), body, "sha256").hexdigest()
+    return {"X-Hub-Signature-256": f"sha256={digest}", "Content-Type": "application/json"}
+
+
+def a_message(message_id: str, text: str = "Hello", **details: Any) -> dict[str, Any]:
+    """Return an element of ``messages``."""
+    message = {
+        "from": NUMBER,
+        "id": message_id,
+        "timestamp": SENT_AT,
+        "type": "text",
+        "text": {"body": text},
+    }
+    return message | details
+
+
+def a_status(message_id: str, status: str, **details: Any) -> dict[str, Any]:
+    """Return an element of ``statuses``."""
+    common = {"id": message_id, "timestamp": SENT_AT, "recipient_id": NUMBER, "status": status}
+    return common | details
+
+
+def a_value(
+    messages: Iterable[dict[str, Any]] = (), statuses: Iterable[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """Return what a change tells, of messages, statuses or both."""
+    value: dict[str, Any] = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": "15550783881", "phone_number_id": "106540352242922"},
+    }
+    if messages:
+        value["contacts"] = [{"profile": {"name": "Sheena Nelson"}, "wa_id": NUMBER}]
+        value["messages"] = list(messages)
+    if statuses:
+        value["statuses"] = list(statuses)
+    return value
+
+
+def a_body(*values: dict[str, Any], field: str = "messages") -> bytes:
+    """Return the body of a webhook with an entry for each of ``values``."""
+    entries = [
+        {"id": "102290129340398", "changes": [{"value": value, "field": field}]} for value in values
+    ]
+    return json.dumps({"object": "whatsapp_business_account", "entry": entries}).encode()
