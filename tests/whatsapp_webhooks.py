@@ -1,10 +1,15 @@
 """Webhooks as Meta sends them, for tests: the samples, and bodies put together of pieces."""
 
+import asyncio
 import hmac
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from gtower_realtime.whatsapp.webhook import WhatsAppWebhook
+from tests.fakes import FakeStore, FakeWorld, make_world
 
 SECRET = "an app secret of Meta"
 OLD_SECRET = "the one before"
@@ -72,3 +77,48 @@ def a_body(*values: dict[str, Any], field: str = "messages") -> bytes:
         {"id": "102290129340398", "changes": [{"value": value, "field": field}]} for value in values
     ]
     return json.dumps({"object": "whatsapp_business_account", "entry": entries}).encode()
+
+
+@dataclass
+class WhatsAppWorld:
+    """A service on fakes that publishes what webhooks have left in its store."""
+
+    world: FakeWorld
+    webhook: WhatsAppWebhook
+
+    @property
+    def store(self) -> FakeStore:
+        return self.world.store
+
+    @classmethod
+    async def begin(cls, store: FakeStore | None = None) -> "WhatsAppWorld":
+        """Start on a store; what waits there is taken up."""
+        world = await make_world(store=store)
+        webhook = WhatsAppWebhook(
+            app_secrets=[SECRET],
+            verify_token=VERIFY_TOKEN,
+            resolver_url=None,
+            journal=world.journal,
+            publish=world.service.begin_whatsapp_event,
+            clock=world.clock,
+            metrics=world.metrics,
+        )
+        await webhook.start()
+        return cls(world, webhook)
+
+    async def killed(self) -> "WhatsAppWorld":
+        """End all that runs, as a crash does, and start anew on what is recorded."""
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        return await self.begin(self.store)
+
+    async def all_published(self) -> None:
+        """Wait until nothing is waiting in the inbox."""
+        while self.world.count("gtower_whatsapp_waiting"):
+            await self.world.journal.settled()
+
+    def events(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return what was ever published on the store, in its order."""
+        return [(event.event, json.loads(event.payload)) for event in self.store.events]
