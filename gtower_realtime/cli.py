@@ -17,6 +17,7 @@ COMMANDS = {
     "publish": "publish.publish",
     "listen": "listen.listen",
     "doctor": "doctor.doctor",
+    "whatsapp": "whatsapp.whatsapp",
     "backup": "backup.backup",
     "restore": "restore.restore",
     "reference": "reference.show_reference",
