@@ -281,7 +281,7 @@ def test_a_setting_that_is_said_to_stop_the_start_does(name: str, value: str) ->
     assert any("this version" in problem for problem in refusal.value.problems)
 
 
-def test_a_setting_that_nobody_reads_is_said_to_have_no_effect() -> None:
+def test_a_setting_that_nobody_reads_is_said_to_be_refused() -> None:
     sources = [
         file.read_text(encoding="utf-8")
         for package in ("gtower_realtime", "handlers")
@@ -293,7 +293,7 @@ def test_a_setting_that_nobody_reads_is_said_to_have_no_effect() -> None:
         if name in read:
             read |= set(re.findall(r"\bself\.(\w+)", source))
     unread = {row.name for row in rows() if row.name.removeprefix("GTOWER_").lower() not in read}
-    assert unread == listed_settings("refused").keys() | listed_settings("without effect").keys()
+    assert unread == listed_settings("refused").keys()
 
 
 def methods_made_of(file: str, class_name: str) -> dict[str, str]:

@@ -120,6 +120,24 @@ PROOFS = {
         "an_issuer_that_does_not_finish_in_time_is_a_failure",
         "the_old_keys_stay_good_while_there_are_no_new_ones",
     ],
+    # Who finds the WhatsApp webhook
+    "posts what is not Meta's": ["without_the_right_signature_nothing_is_stored"],
+    "posts what Meta has signed once more": [
+        "a_sample_is_exactly_its_event_once_however_often_it_is_posted",
+        "each_message_and_status_of_a_batch_is_published_once_wherever_the_kill_falls",
+    ],
+    "guesses or looks for the verify token": [
+        "any_other_handshake_is_forbidden_and_tells_no_token"
+    ],
+    "names rooms or ids": [
+        "what_names_no_customer_is_passed_over",
+        "an_id_of_any_characters_makes_a_key_that_every_database_takes",
+    ],
+    # The resolver of customers
+    "is slow, huge or down": [
+        "anything_else_is_a_failure",
+        "a_back_end_that_fails_is_left_alone_for_a_while",
+    ],
     # Who reads logs or settings
     "looks for keys and tokens": [
         "no_message_and_no_repr_shows_a_secret",
