@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,7 +16,7 @@ from tornado.ioloop import IOLoop
 from gtower_realtime.application import Application
 from gtower_realtime.errors import StoreUnavailable
 from gtower_realtime.http1.server import HttpServer
-from gtower_realtime.records import Change, WebhookMarked, WebhookReceived
+from gtower_realtime.records import WebhookReceived
 from gtower_realtime.settings import Settings
 from gtower_realtime.tokens import sign
 from gtower_realtime.whatsapp.processing import MAX_AT_ONCE
@@ -30,6 +30,7 @@ from tests.whatsapp_webhooks import (
     SECRET,
     SENT_AT_ON_THE_WIRE,
     VERIFY_TOKEN,
+    StoreThatRefusesMarks,
     a_body,
     a_message,
     a_status,
@@ -49,18 +50,6 @@ Post = Callable[..., Awaitable[HTTPResponse]]
 @pytest.fixture
 def environ() -> dict[str, str]:
     return dict(ENVIRON)
-
-
-class StoreThatRefusesMarks(FakeStore):
-    """A store that takes everything, but for some time nothing that is published of a webhook."""
-
-    refusals = 0
-
-    async def commit(self, changes: Sequence[Change]) -> None:
-        if self.refusals and any(isinstance(change, WebhookMarked) for change in changes):
-            self.refusals -= 1
-            raise StoreUnavailable("The disk is full.")
-        await super().commit(changes)
 
 
 @pytest.fixture

@@ -63,6 +63,12 @@ def test_an_id_of_any_characters_makes_a_key_that_every_database_takes() -> None
     assert marks.key_of(Message(a_message("\x00" * 100_000), {}, {})).isalnum()
 
 
+def test_a_status_of_any_characters_is_no_part_of_a_mark() -> None:
+    mark = marks.mark_of(status("\x00" * 100_000), 7)
+    assert (len(mark.key), mark.value) == (64, "")
+    assert marks.mark_of(status("read"), 7).value == "read"
+
+
 def test_an_update_is_news_until_it_is_marked() -> None:
     for update in (message(), status("sent"), status("warning")):
         assert marks.is_news(update, {})

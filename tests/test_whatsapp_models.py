@@ -3,10 +3,20 @@
 import asyncio
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.whatsapp_webhooks import WhatsAppWorld, a_body, a_message, a_status, a_value
+from gtower_realtime.errors import StoreUnavailable
+from gtower_realtime.whatsapp import processing
+from tests.whatsapp_webhooks import (
+    StoreThatRefusesMarks,
+    WhatsAppWorld,
+    a_body,
+    a_message,
+    a_status,
+    a_value,
+)
 
 IDS = ("m1", "m2", "m3")
 WORDS = ("sent", "delivered", "read", "played", "failed")
@@ -73,6 +83,16 @@ def body_of(webhook: list[Update]) -> bytes:
     return a_body(*(value_of(update) for update in webhook))
 
 
+async def post(world: WhatsAppWorld, webhook: list[Update]) -> None:
+    """Let a webhook come as often as Meta would: until it is stored."""
+    while True:
+        try:
+            await world.webhook.receive(body_of(webhook))
+        except StoreUnavailable:
+            continue
+        return
+
+
 def value_of(update: Update) -> dict[str, Any]:
     if update.word is None:
         return a_value([a_message(update.id)])
@@ -80,17 +100,24 @@ def value_of(update: Update) -> dict[str, Any]:
     return a_value((), [a_status(update.id, update.word, **member)])
 
 
-async def published(webhooks: list[list[Update]], kills: list[int | None]) -> list[Any]:
-    """Let webhooks come; after some of them the process dies, so many turns of the loop later."""
-    world = await WhatsAppWorld.begin()
+async def published(
+    webhooks: list[list[Update]], kills: list[int | None], refusals: int
+) -> list[Any]:
+    """Let webhooks come; after some of them the process dies, so many turns of the loop later.
+
+    So many transactions that publish something fail.
+    """
+    store = StoreThatRefusesMarks()
+    store.refusals = refusals
+    world = await WhatsAppWorld.begin(store)
     for webhook, kill in zip(webhooks, kills, strict=False):
-        await world.webhook.receive(body_of(webhook))
+        await post(world, webhook)
         if kill is not None:
             for _ in range(kill):
                 await asyncio.sleep(0)
             world = await world.killed()
     for webhook in webhooks[len(kills) :]:
-        await world.webhook.receive(body_of(webhook))
+        await post(world, webhook)
     await world.all_published()
     assert world.store.attempts >= len(webhooks)
     await world.webhook.stop()
@@ -105,8 +132,10 @@ def status_in(event: str, payload: dict[str, Any]) -> str | None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(streams(), st.lists(st.none() | st.integers(0, 40), max_size=7))
+@given(streams(), st.lists(st.none() | st.integers(0, 40), max_size=7), st.integers(0, 3))
 def test_each_is_published_once_and_leads_on(
-    webhooks: list[list[Update]], kills: list[int | None]
+    webhooks: list[list[Update]], kills: list[int | None], refusals: int
 ) -> None:
-    assert asyncio.run(published(webhooks, kills)) == expected(webhooks)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processing, "_PAUSE_SECONDS", 0)
+        assert asyncio.run(published(webhooks, kills, refusals)) == expected(webhooks)

@@ -3,11 +3,13 @@
 import asyncio
 import hmac
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gtower_realtime.errors import StoreUnavailable
+from gtower_realtime.records import Change, WebhookMarked
 from gtower_realtime.whatsapp.webhook import WhatsAppWebhook
 from tests.fakes import FakeStore, FakeWorld, make_world
 
@@ -79,6 +81,18 @@ def a_body(*values: dict[str, Any], field: str = "messages") -> bytes:
     return json.dumps({"object": "whatsapp_business_account", "entry": entries}).encode()
 
 
+class StoreThatRefusesMarks(FakeStore):
+    """A store that takes everything, but for some time nothing that is published of a webhook."""
+
+    refusals = 0
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        if self.refusals and any(isinstance(change, WebhookMarked) for change in changes):
+            self.refusals -= 1
+            raise StoreUnavailable("The disk is full.")
+        await super().commit(changes)
+
+
 @dataclass
 class WhatsAppWorld:
     """A service on fakes that publishes what webhooks have left in its store."""
@@ -109,9 +123,12 @@ class WhatsAppWorld:
     async def killed(self) -> "WhatsAppWorld":
         """End all that runs, as a crash does, and start anew on what is recorded."""
         running = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        while running:
+            # More than once: `asyncio.wait_for` of Python 3.11 loses a cancellation that comes
+            # together with its result.
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=0)
         return await self.begin(self.store)
 
     async def all_published(self) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from hashlib import sha256
+from typing import TypeGuard
 
 from gtower_realtime import strict_json
 from gtower_realtime.records import WebhookMark
 from gtower_realtime.whatsapp import statuses
-from gtower_realtime.whatsapp.payloads import Message, Update
+from gtower_realtime.whatsapp.payloads import Message, Status, Update
 
 
 def key_of(update: Update) -> str:
@@ -17,26 +18,28 @@ def key_of(update: Update) -> str:
     if isinstance(update, Message):
         # One that Meta has given no id is known by all that it says.
         return _digest("message", update.id or strict_json.dumps(update.message))
-    steps = "" if statuses.is_known(update.word) else update.word
-    return _digest("status", update.id, update.participant, steps)
+    unknown = "" if _is_step(update) else update.word
+    return _digest("status", update.id, update.participant, unknown)
 
 
 def mark_of(update: Update, at: int) -> WebhookMark:
-    """Return the mark that tells that the update is published."""
-    return WebhookMark(key_of(update), "" if isinstance(update, Message) else update.word, at)
+    """Return the mark that tells that the update is published, and of known statuses how far."""
+    return WebhookMark(key_of(update), update.word if _is_step(update) else "", at)
 
 
 def is_news(update: Update, marks: Mapping[str, str]) -> bool:
     """Say whether an update is to be published, ``marks`` being the values by their keys."""
     furthest = marks.get(key_of(update))
-    if isinstance(update, Message) or not statuses.is_known(update.word):
-        return furthest is None
-    return statuses.leads_on(update.word, furthest)
+    return statuses.leads_on(update.word, furthest) if _is_step(update) else furthest is None
 
 
 def is_repeat(update: Update, marks: Mapping[str, str]) -> bool:
     """Say of an update that is no news whether it was published as it is, or comes too late."""
-    return isinstance(update, Message) or marks.get(key_of(update)) == update.word
+    return not _is_step(update) or marks.get(key_of(update)) == update.word
+
+
+def _is_step(update: Update) -> TypeGuard[Status]:
+    return isinstance(update, Status) and statuses.is_known(update.word)
 
 
 def _digest(*parts: str) -> str:
