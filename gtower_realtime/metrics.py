@@ -245,23 +245,7 @@ class Metrics:
             "session_changes_lost", "Changes of sessions that could not be recorded"
         )
 
-        # WhatsApp
-        self.whatsapp_webhooks = self._counter(
-            "whatsapp_webhooks",
-            "Webhooks of WhatsApp: how they were received, and what became of those stored",
-            "outcome",
-        )
-        self.whatsapp_updates = self._counter(
-            "whatsapp_updates",
-            "Messages and statuses in webhooks: published, or why not",
-            "outcome",
-        )
-        self.whatsapp_lookups = self._counter(
-            "whatsapp_lookups", "Times that the customer of a number was asked for", "outcome"
-        )
-        self.whatsapp_waiting = self._gauge(
-            "whatsapp_waiting", "Webhooks that are stored and not worked through yet"
-        )
+        self._count_whatsapp()
 
         # The process
         self.loop_lag_seconds = self._histogram(
@@ -316,6 +300,24 @@ class Metrics:
             self._note(f"{noun}_total", "counter", ("protocol",), documentation)
             collector = _TrafficCollector(f"{PREFIX}_{noun}", documentation, direction, by_protocol)
             self.registry.register(collector)
+
+    def _count_whatsapp(self) -> None:
+        self.whatsapp_webhooks = self._counter(
+            "whatsapp_webhooks",
+            "Webhooks of WhatsApp: how they were received, and what became of those stored",
+            "outcome",
+        )
+        self.whatsapp_updates = self._counter(
+            "whatsapp_updates",
+            "Messages and statuses in webhooks: published, or why not",
+            "outcome",
+        )
+        self.whatsapp_lookups = self._counter(
+            "whatsapp_lookups", "Times that the customer of a number was asked for", "outcome"
+        )
+        self.whatsapp_waiting = self._gauge(
+            "whatsapp_waiting", "Webhooks that are stored and not worked through yet"
+        )
 
     def _tell_build(self) -> None:
         documentation = "1; the labels say what runs"
