@@ -41,7 +41,7 @@ _TURN_BYTES = 256 * 1024
 _TURN_SECONDS = 0.01
 
 # Events in one read of the store, so that large ones do not fill the memory.
-_READ_SLICE = 100
+_READ_SLICE = 20
 _RETRY_AFTER = {"Retry-After": "1"}
 _RETRY_SECONDS = 0.5
 
@@ -400,7 +400,7 @@ class Journal:
         return await self._store.find_answer(key, now)
 
     async def history(self, room: str, *, after: int, limit: int, now: int) -> list[StoredEvent]:
-        """Return the oldest events of a room after a number. Raises as the store does."""
+        """Return the oldest events of a room after a number; see `Store.history`."""
         return await self._store.history(room, after=after, limit=limit, now=now)
 
     async def minutes(self, *, since: int, before: int) -> list[CountedMinute]:

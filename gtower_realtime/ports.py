@@ -103,6 +103,10 @@ class Offset:
         return None if match is None else cls(match[1], int(match[2], 16))
 
 
+MAX_HISTORY_BYTES = 4_000_000
+"""How much one read of a history returns, but for its last event."""
+
+
 class Store(Protocol):
     """Keeps the log, the sessions and the given answers; the journal is its only user.
 
@@ -130,7 +134,11 @@ class Store(Protocol):
         """Return the oldest events for any of ``addresses`` with ``after < number <= until``."""
 
     async def history(self, room: str, *, after: int, limit: int, now: int) -> list[StoredEvent]:
-        """Return the oldest events of ``room`` after a number, less those that have expired."""
+        """Return the oldest events of ``room`` after a number, less those that have expired.
+
+        They are at most ``limit``, and fewer when they are long: the one with which their sizes
+        are more than `MAX_HISTORY_BYTES` is the last.
+        """
 
     async def delete_history(self, room: str) -> int:
         """Delete the events that were for ``room`` alone, take it off the others; count them."""

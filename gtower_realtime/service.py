@@ -35,7 +35,7 @@ from gtower_realtime.membership import Rooms
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.monitor import Monitor
 from gtower_realtime.names import WHATSAPP_GENERAL_ROOM, whatsapp_customer_room
-from gtower_realtime.ports import Clock, Offset, Target, Transport
+from gtower_realtime.ports import MAX_HISTORY_BYTES, Clock, Offset, Target, Transport
 from gtower_realtime.presence import Presence
 from gtower_realtime.publishing import AS_USUAL, Delivery, Publisher, Receipt
 from gtower_realtime.records import StoredEvent, StoredSession
@@ -678,8 +678,9 @@ class RealtimeService:
     ) -> dict[str, Any]:
         """Return ``{"room", "events": [{"offset", "id", "event", "data", "timestamp"}], "more"}``.
 
-        Oldest first, at most ``limit`` (1 to 300), after the offset ``after`` or from the oldest
-        kept. ``"complete": False`` is added when something after ``after`` was trimmed already.
+        Oldest first, at most ``limit`` (1 to 300), fewer when they are more than 4 MB in all; after
+        the offset ``after`` or from the oldest kept. ``"complete": False`` is added when something
+        after ``after`` was trimmed already.
 
         Raises:
             ValidationFailed: ``after`` is not an offset of this log.
@@ -688,10 +689,15 @@ class RealtimeService:
         start = 0 if after is None else self._offset("after", after).number
         now = milliseconds(self._clock.now())
         events = await self._journal.history(room, after=start, limit=limit + 1, now=now)
+        has_more = len(events) > limit
+        if not has_more and sum(event.size for event in events) > MAX_HISTORY_BYTES:
+            # The store has stopped at the last one, whether there was another or not.
+            last = events[-1].number
+            has_more = bool(await self._journal.history(room, after=last, limit=1, now=now))
         page = {
             "room": room,
             "events": [self._describe_event(event) for event in events[:limit]],
-            "more": len(events) > limit,
+            "more": has_more,
         }
         if after is not None and start < self._journal.first_number - 1:
             page["complete"] = False

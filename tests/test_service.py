@@ -574,6 +574,18 @@ async def test_the_history_of_a_room_comes_in_pages_oldest_first(world: FakeWorl
     assert ([event["data"]["n"] for event in second["events"]], second["more"]) == ([3], False)
 
 
+async def test_a_page_of_long_events_is_short_and_says_whether_there_is_more(
+    world: FakeWorld,
+) -> None:
+    for n in range(4):
+        body = {"n": n, "x": "y" * 2_100_000}
+        await world.service.send_event_to_room("sales", "dealWon", body)
+    first = await world.service.history("sales")
+    assert ([event["data"]["n"] for event in first["events"]], first["more"]) == ([0, 1], True)
+    second = await world.service.history("sales", after=first["events"][-1]["offset"])
+    assert ([event["data"]["n"] for event in second["events"]], second["more"]) == ([2, 3], False)
+
+
 async def test_a_page_of_history_says_when_something_after_its_begin_is_gone(
     world: FakeWorld,
 ) -> None:

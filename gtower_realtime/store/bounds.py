@@ -1,9 +1,10 @@
 """Which events are beyond the bounds of a log: one rule for every store."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
-from gtower_realtime.records import Bounds, SettledState
+from gtower_realtime.ports import MAX_HISTORY_BYTES
+from gtower_realtime.records import Bounds, SettledState, StoredEvent
 
 MINUTES_KEPT_SECONDS = 90 * 86_400
 """How long counted minutes are kept: 130,000 at most."""
@@ -64,3 +65,13 @@ def count_beyond(
         events -= 1
         size -= event.size
     return beyond
+
+
+def within_a_read(events: Iterable[StoredEvent]) -> Iterator[StoredEvent]:
+    """Yield the first of ``events``, up to the one with which they are too much for one read."""
+    size = 0
+    for event in events:
+        yield event
+        size += event.size
+        if size > MAX_HISTORY_BYTES:
+            return

@@ -35,7 +35,7 @@ from gtower_realtime.records import (
     WebhookReceived,
     WebhookSettled,
 )
-from gtower_realtime.store.bounds import count_beyond, oldest_minute
+from gtower_realtime.store.bounds import count_beyond, oldest_minute, within_a_read
 from gtower_realtime.store.changes import check_numbers
 from gtower_realtime.store.memory_webhooks import MemoryWebhooks
 
@@ -168,7 +168,7 @@ class MemoryStore:
         places = range(bisect_right(numbers, after), len(numbers))
         events = (self._events[numbers[place]] for place in places)
         alive = (event for event in events if event.expires_at is None or event.expires_at > now)
-        return list(islice(alive, limit))
+        return list(within_a_read(islice(alive, limit)))
 
     async def delete_history(self, room: str) -> int:
         """Delete the events of ``room``; see `Store.delete_history`."""

@@ -119,9 +119,30 @@ _of_address = (
     .order_by(event_addresses.c.number)
     .limit(_LIMIT)
 )
-READ_HISTORY = _of_address.where(
-    event_addresses.c.number > _FOLLOWING,
-    events.c.expires_at.is_(None) | (events.c.expires_at > _NOW),
+_page = (
+    select(events.c.number, events.c.size)
+    .join(event_addresses, event_addresses.c.number == events.c.number)
+    .where(
+        event_addresses.c.address == _FOR,
+        event_addresses.c.number > _FOLLOWING,
+        events.c.expires_at.is_(None) | (events.c.expires_at > _NOW),
+    )
+    .order_by(event_addresses.c.number)
+    .limit(_LIMIT)
+    .subquery()
+)
+_measured_page = select(
+    _page.c.number,
+    (func.sum(_page.c.size).over(order_by=_page.c.number) - _page.c.size).label("bytes_before"),
+).subquery()
+READ_HISTORY = (
+    select(events)
+    .where(
+        events.c.number.in_(
+            select(_measured_page.c.number).where(_measured_page.c.bytes_before <= _MAX_BYTES)
+        )
+    )
+    .order_by(events.c.number)
 )
 READ_WHOLE_HISTORY = _of_address
 

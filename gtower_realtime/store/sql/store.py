@@ -12,6 +12,7 @@ from sqlalchemy import Executable, Row
 
 from gtower_realtime import strict_json
 from gtower_realtime.errors import StoreUnavailable
+from gtower_realtime.ports import MAX_HISTORY_BYTES
 from gtower_realtime.records import (
     Bounds,
     Change,
@@ -207,7 +208,13 @@ class SqlStore:
 
     async def history(self, room: str, *, after: int, limit: int, now: int) -> list[StoredEvent]:
         """Return the oldest events of ``room``; see `Store.history`."""
-        parameters = {"for_address": room, "following": after, "limit": limit, "now": now}
+        parameters = {
+            "for_address": room,
+            "following": after,
+            "limit": limit,
+            "now": now,
+            "max_bytes": MAX_HISTORY_BYTES,
+        }
         rows = await self._transactions.read(partial(fetch, sql.READ_HISTORY, parameters))
         return list(map(sql.event_of, rows))
 
