@@ -103,7 +103,7 @@ class Offset:
         return None if match is None else cls(match[1], int(match[2], 16))
 
 
-MAX_HISTORY_BYTES = 4_000_000
+MAX_HISTORY_BYTES = 1_000_000
 """How much one read of a history returns, but for its last event."""
 
 

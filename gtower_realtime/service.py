@@ -678,7 +678,7 @@ class RealtimeService:
     ) -> dict[str, Any]:
         """Return ``{"room", "events": [{"offset", "id", "event", "data", "timestamp"}], "more"}``.
 
-        Oldest first, at most ``limit`` (1 to 300), fewer when they are more than 4 MB in all; after
+        Oldest first, at most ``limit`` (1 to 300), fewer when they are more than 1 MB in all; after
         the offset ``after`` or from the oldest kept. ``"complete": False`` is added when something
         after ``after`` was trimmed already.
 

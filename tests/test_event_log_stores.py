@@ -409,7 +409,7 @@ async def test_the_history_of_a_room_has_what_was_for_it_and_has_not_expired(pla
 
 @pytest.mark.gen_test
 async def test_a_read_of_a_history_ends_with_the_event_that_makes_it_too_much(place: Place) -> None:
-    long = [replace(an_event(n, "a"), payload=f'{{"x":"{"y" * 1_500_000}"}}') for n in (1, 2, 3, 4)]
+    long = [replace(an_event(n, "a"), payload=f'{{"x":"{"y" * 400_000}"}}') for n in (1, 2, 3, 4)]
     await place.store.commit(appended(*long))
     assert await place.store.history("a", after=0, limit=9, now=NOW) == long[:3]
     assert await place.store.history("a", after=3, limit=9, now=NOW) == long[3:]
