@@ -384,7 +384,8 @@ async def test_a_reader_that_stops_costs_its_budget_and_nobody_else(
     gone = {slow.sid: sessions[slow.sid], poller.sid: sessions[poller.sid]}
     most = 0
     while not all(session.is_closed for session in gone.values()):
-        await application.service.broadcast_event("news", {"text": "x" * 10_000})
+        receipt = await application.service.broadcast_event("news", {"text": "x" * 10_000})
+        assert receipt.recipients + receipt.pending == 3, "who is cut off comes back for it"
         waiting = [session.waiting_bytes for session in gone.values() if not session.is_closed]
         most = max(most, *waiting, 0)
         assert str(await witness.read_packet()).startswith('42["news"')
