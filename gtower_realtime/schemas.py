@@ -21,12 +21,20 @@ from marshmallow import (
 )
 
 from gtower_realtime.errors import ValidationFailed
-from gtower_realtime.names import MAX_CUSTOMER_ID, MAX_ROOM_NAME, problem_with_name
+from gtower_realtime.names import (
+    MAX_CUSTOMER_ID,
+    MAX_EVENT_NAME,
+    MAX_ROOM_NAME,
+    problem_with_name,
+)
 from gtower_realtime.timestamps import format_timestamp, parse_timestamp
 
 _MAX_KEY_LENGTH = 128
 
 MAX_OFFSET_LENGTH = 100
+EXAMPLE_OFFSET = "9f3c21ab-1f"
+EXAMPLE_CLIENT_ID = "q5Vb0sJt2mXwYc8LrK1n"
+EXAMPLE_TIME = "2026-11-23T12:28:18.953Z"
 MAX_PAGE = 300
 MAX_EVENT_ID = 128
 MAX_BATCH = 1000
@@ -37,6 +45,10 @@ MAX_TARGETS = 10_000
 MAX_TTL_SECONDS = 10 * 365 * 24 * 3600
 _MAX_BODY_FIELDS = 100
 _MAX_SHOWN_FIELDS = 20
+
+# As JSON schemas have it, in the escapes of JavaScript.
+_WITHOUT_NUL = r"^[^\u0000]*$"
+_WITHOUT_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 
 WHOLE = "_schema"
 """The key under which :attr:`ValidationFailed.fields` speaks of a value as a whole."""
@@ -86,7 +98,7 @@ class Text(fields.String):
     """A string of at most ``longest`` characters that any store and any receiver can hold."""
 
     def __init__(self, longest: int | None = None, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(metadata=_text_limits(longest) | options.pop("metadata", {}), **options)
         self._longest = longest
 
     def _deserialize(
@@ -100,11 +112,21 @@ class Text(fields.String):
         return text
 
 
+def _text_limits(longest: int | None) -> dict[str, Any]:
+    limits = {} if longest is None else {"maxLength": longest}
+    return {"pattern": _WITHOUT_NUL, **limits}
+
+
+def name_limits(longest: int) -> dict[str, Any]:
+    """Return what a JSON schema says of a name of at most ``longest`` characters."""
+    return {"minLength": 1, "maxLength": longest, "pattern": _WITHOUT_CONTROLS}
+
+
 class Name(fields.String):
     """A room name or an id: 1 to ``longest`` characters, none of them a control character."""
 
     def __init__(self, longest: int = MAX_ROOM_NAME, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(metadata=name_limits(longest), **options)
         self._longest = longest
 
     def _deserialize(
@@ -169,8 +191,8 @@ class Json(fields.Field[Any]):
 class Metadata(fields.Field[dict[str, Any]]):
     """A JSON object of the caller's own, or null; its outermost keys are bounded."""
 
-    def __init__(self) -> None:
-        super().__init__(allow_none=True)
+    def __init__(self, *, allow_none: bool = True) -> None:
+        super().__init__(allow_none=allow_none)
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
@@ -185,7 +207,13 @@ class Metadata(fields.Field[dict[str, Any]]):
         return value
 
 
-class QuickSchema(Schema):
+class DocumentedSchema(Schema):
+    """A schema with an ``example``, a value as it is on the wire, for those who read documents."""
+
+    example: ClassVar[Any] = {}
+
+
+class QuickSchema(DocumentedSchema):
     """A schema that has to look closely only at what is unusual."""
 
     def plain(self, value: Any) -> dict[str, Any] | None:
@@ -267,6 +295,13 @@ _GLANCES: dict[type[fields.Field[Any]], Callable[[Any], bool]] = {
 class NotificationSchema(MessageSchema):
     """The body of `notification`."""
 
+    example: ClassVar[Any] = {
+        "type": "success",
+        "title": "Order paid",
+        "message": "Order 1042 has been paid.",
+        "metadata": {"orderId": 1042},
+    }
+
     type = fields.String(
         required=True, validate=validate.OneOf(["info", "success", "warning", "error"])
     )
@@ -277,6 +312,14 @@ class NotificationSchema(MessageSchema):
 
 class ChatMessageSchema(MessageSchema):
     """The body of `chatMessage`; ``timestamp`` is now when it is absent."""
+
+    example: ClassVar[Any] = {
+        "id": "m1",
+        "senderId": "u7",
+        "senderName": "Ana",
+        "content": "Good morning",
+        "roomId": "sales",
+    }
 
     id = Text(required=True)
     senderId = Text(required=True)  # noqa: N815
@@ -289,6 +332,8 @@ class ChatMessageSchema(MessageSchema):
 class WhatsAppStatusSchema(MessageSchema):
     """The body of `whatsappStatusUpdate`."""
 
+    example: ClassVar[Any] = {"status": "connected", "metadata": {"number": "34600000001"}}
+
     status = Text(required=True)
     metadata = Metadata()
 
@@ -296,8 +341,17 @@ class WhatsAppStatusSchema(MessageSchema):
 class PublishSchema(ClosedSchema):
     """The body of a publish request: an event, to whom, and how."""
 
-    event = Text(required=True)
-    data = Json(load_default=dict)
+    example: ClassVar[Any] = {
+        "event": "orderUpdated",
+        "data": {"orderId": 1042, "state": "shipped"},
+        "rooms": ["sales"],
+        "users": ["u7"],
+        "ttl": 3600,
+        "id": "order-1042-shipped",
+    }
+
+    event = Text(required=True, metadata=name_limits(MAX_EVENT_NAME))
+    data = Json(load_default=dict, metadata={"type": "object"})
     rooms = Names()
     users = Names()
     clients = Names()
@@ -327,6 +381,13 @@ _PLAIN_PUBLISH = _PLAIN_TARGETS | {"event", "data"}
 class BatchSchema(ClosedSchema):
     """The body of a batch: what would be the bodies of so many publish requests."""
 
+    example: ClassVar[Any] = {
+        "publish": [
+            {"event": "orderUpdated", "data": {"orderId": 1042}, "rooms": ["sales"]},
+            {"event": "notification", "data": NotificationSchema.example, "users": ["u7"]},
+        ]
+    }
+
     publish = fields.List(
         fields.Raw(allow_none=True), required=True, validate=validate.Length(max=MAX_BATCH)
     )
@@ -340,6 +401,8 @@ class BatchSchema(ClosedSchema):
 
 class DisconnectSchema(ClosedSchema):
     """The body of a request to disconnect somebody."""
+
+    example: ClassVar[Any] = {"reason": "signed out elsewhere", "reconnect": False}
 
     reason = Text(longest=MAX_REASON, allow_none=True, validate=validate.Length(min=1))
     reconnect = fields.Boolean(truthy={True}, falsy={False}, allow_none=True)
@@ -355,13 +418,15 @@ class ArgumentSchema(QuickSchema):
     """The one argument of a client event; unknown fields of an object are ignored.
 
     ``shorthand`` names the field that a bare string stands for: ``"sales"`` for
-    ``{"roomName": "sales"}``.
+    ``{"roomName": "sales"}``. ``whole``: the argument may be any JSON value, and this is what an
+    object must be.
     """
 
     class Meta:
         unknown = EXCLUDE
 
     shorthand: ClassVar[str | None] = None
+    whole: ClassVar[Schema | None] = None
     error_messages = {"type": "Must be an object."}  # noqa: RUF012
 
     @pre_load
@@ -378,6 +443,8 @@ class ArgumentSchema(QuickSchema):
 class RoomArgument(ArgumentSchema):
     """``"sales"`` or ``{"roomName": "sales"}``."""
 
+    example: ClassVar[Any] = {"roomName": "sales"}
+
     shorthand = "roomName"
 
     room = Name(required=True, data_key="roomName")
@@ -390,11 +457,15 @@ class RoomArgument(ArgumentSchema):
 class JoinArgument(RoomArgument):
     """``"sales"`` or ``{"roomName": "sales", "since": <offset or null>}``."""
 
+    example: ClassVar[Any] = {"roomName": "sales", "since": EXAMPLE_OFFSET}
+
     since = Text(longest=MAX_OFFSET_LENGTH, allow_none=True)
 
 
 class HistoryArgument(ArgumentSchema):
     """``{"room": "sales", "after": <offset or null>, "limit": 50 or null}``."""
+
+    example: ClassVar[Any] = {"room": "sales", "after": EXAMPLE_OFFSET, "limit": 50}
 
     room = Name(required=True)
     after = Text(longest=MAX_OFFSET_LENGTH, allow_none=True)
@@ -408,17 +479,23 @@ class HistoryArgument(ArgumentSchema):
 class PresenceArgument(ArgumentSchema):
     """``{"room": "sales"}``."""
 
+    example: ClassVar[Any] = {"room": "support"}
+
     room = Name(required=True)
 
 
 class RefreshArgument(ArgumentSchema):
     """``{"token": <JWT>}``. Whether it is one is for those to say who check it."""
 
+    example: ClassVar[Any] = {"token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl"}
+
     token = Json(required=True)
 
 
 class CustomerArgument(ArgumentSchema):
     """``"c42"`` or ``{"customerId": "c42"}``."""
+
+    example: ClassVar[Any] = {"customerId": "c42"}
 
     shorthand = "customerId"
 
@@ -429,7 +506,7 @@ class CustomerArgument(ArgumentSchema):
         return {"customer_id": value} if _is_name(value, MAX_CUSTOMER_ID) else None
 
 
-class _MessageObject(ArgumentSchema):
+class MessageObject(ArgumentSchema):
     """What is checked of a relayed message that is an object; the rest of it is free."""
 
     type = fields.String(validate=validate.Length(1, 64))
@@ -437,7 +514,7 @@ class _MessageObject(ArgumentSchema):
     clientMsgId = ClientMessageId()  # noqa: N815
 
 
-_MESSAGE_OBJECT = _MessageObject()
+_MESSAGE_OBJECT = MessageObject()
 _CHECKED_IN_A_MESSAGE = _MESSAGE_OBJECT.fields.keys()
 
 
@@ -459,6 +536,8 @@ def check_message(message: Any) -> None:
 class RoomMessageArgument(ArgumentSchema):
     """``{"room": "sales", "message": <any JSON value>}``."""
 
+    example: ClassVar[Any] = {"room": "sales", "message": {"type": "text", "text": "Good morning"}}
+
     room = Name(required=True)
     message = Json(required=True)
     client_message_id = ClientMessageId(data_key="clientMsgId")
@@ -477,6 +556,9 @@ class RoomMessageArgument(ArgumentSchema):
 
 class MessageArgument(ArgumentSchema):
     """Any JSON value; of an object, ``type`` and ``timestamp`` are checked. Held as ``message``."""
+
+    example: ClassVar[Any] = {"type": "text", "text": "Good morning"}
+    whole: ClassVar[Schema | None] = _MESSAGE_OBJECT
 
     message = Json(required=True)
 

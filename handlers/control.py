@@ -1,5 +1,7 @@
 """Control: clients and users that are sent away, or put into rooms."""
 
+from gtower_realtime.answers import Disconnected, Done
+from gtower_realtime.errors import Overloaded, StoreUnavailable, TooManyRooms, UnknownClient
 from gtower_realtime.identity import check_may_address
 from gtower_realtime.ports import Target
 from gtower_realtime.schemas import DisconnectSchema, load
@@ -78,7 +80,24 @@ class MembershipHandler(ApiHandler):
 def routes() -> list[Route]:
     """Return the routes of control."""
     return [
-        Route("/websocket/clients/:id/disconnect", ClientDisconnectHandler, body=_SCHEMA),
-        Route("/websocket/users/:id/disconnect", UserDisconnectHandler, body=_SCHEMA),
-        Route("/websocket/clients/:id/rooms/:room", MembershipHandler),
+        Route(
+            "/websocket/clients/:id/disconnect",
+            ClientDisconnectHandler,
+            body=_SCHEMA,
+            answer=Disconnected(),
+            refusals=(UnknownClient, StoreUnavailable, Overloaded),
+        ),
+        Route(
+            "/websocket/users/:id/disconnect",
+            UserDisconnectHandler,
+            body=_SCHEMA,
+            answer=Disconnected(),
+            refusals=(StoreUnavailable, Overloaded),
+        ),
+        Route(
+            "/websocket/clients/:id/rooms/:room",
+            MembershipHandler,
+            answer=Done(),
+            refusals=(UnknownClient, TooManyRooms, StoreUnavailable, Overloaded),
+        ),
     ]

@@ -2,113 +2,200 @@
 
 A route that is added to the API is in the document by itself. Example row, in its own module:
 
-    Route("/websocket/rooms", RoomsHandler, query=("prefix", "limit", "after")),
+    Route("/websocket/rooms", RoomsHandler, parameters=(limit(1000, 100),), answer=RoomsPage()),
 """
 
 import re
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import Any
 
-from apispec import APISpec
-from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
-from gtower_realtime import __version__, strict_json
-from gtower_realtime.schemas import Metadata, Timestamp
-from handlers.base import ApiHandler, BaseHandler, HttpContext
-from handlers.routes import Route
+from gtower_realtime import strict_json
+from gtower_realtime.answers import Refusal
+from gtower_realtime.names import MAX_EVENT_NAME, MAX_ROOM_NAME
+from gtower_realtime.schemas import EXAMPLE_CLIENT_ID, DocumentedSchema, name_limits
+from handlers import refusals
+from handlers.base import ApiHandler
+from handlers.documents import document_route
+from handlers.json_schemas import JsonSchemas
+from handlers.routes import Route, first_paragraph
 
 _PARAMETER = re.compile(r":([A-Za-z]+)")
-_OBJECT = {"type": "object"}
 _TEXT = {"type": "string"}
-_LIMIT = {"type": "integer", "minimum": 1}
+_ANY_BODY_EXAMPLE = {"orderId": 1042, "state": "shipped"}
 
 _SECURITY: dict[str, dict[str, str]] = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer"},
 }
 
-_REFUSAL = {
-    "type": "object",
-    "required": ["success", "message", "error", "requestId"],
-    "properties": {
-        "success": {"const": False},
-        "message": _TEXT,
-        "error": {
-            "type": "object",
-            "required": ["code", "message", "retryable"],
-            "properties": {
-                "code": _TEXT,
-                "message": _TEXT,
-                "retryable": {"type": "boolean"},
-                "fields": {
-                    "type": "object",
-                    "additionalProperties": {"type": "array", "items": _TEXT},
-                },
-            },
-        },
-        "requestId": _TEXT,
-    },
+_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "X-Request-Id": ("The caller's id of the request, if it sent a sane one, else a new one.", {}),
+    "Idempotency-Replayed": (
+        "`true` when the request was answered before and has sent nothing now.",
+        {"enum": ["true"]},
+    ),
+    "Retry-After": ("In how many seconds to ask again.", {"pattern": "^[0-9]+$"}),
+    "X-RateLimit-Limit": ("How many requests the key may make at once.", {"pattern": "^[0-9]+$"}),
+    "X-RateLimit-Remaining": ("How many of them are left.", {"pattern": "^[0-9]+$"}),
+    "Allow": ("The methods that the path takes.", {}),
 }
+
+_NAMES = {
+    "clientId": ("The id of a client, which its `connected` event tells.", EXAMPLE_CLIENT_ID),
+    "roomName": ("A room.", "sales"),
+    "room": ("A room.", "sales"),
+    "userId": ("A user, the `sub` of the clients' tokens.", "u7"),
+    "eventName": ("The name of the event.", "orderUpdated"),
+    "clients": ("The id of a client, which its `connected` event tells.", EXAMPLE_CLIENT_ID),
+    "users": ("A user, the `sub` of the clients' tokens.", "u7"),
+    "events": ("The id of an event, from its receipt.", "Zk0a1Jd8Qw3xVb7n"),
+}
+"""What names in paths stand for; ``:id`` is what stands before it in the path."""
+
+_DESCRIPTION = """\
+Sends events to the clients of Socket.IO, and tells about them.
+
+A success is recorded and handed to every connection that it is for; after a 5xx nobody has seen
+the event. A refusal says in `error.code` why, and in `error.retryable` whether the same request
+may go through later. Paths also accept a trailing slash; another method than those listed here is
+answered with 405 and `Allow`. The events themselves are in `/asyncapi.json`, and as TypeScript
+types in `/events.d.ts`."""
 
 
 def document(routes: Iterable[Route]) -> dict[str, Any]:
     """Return the OpenAPI document of ``routes``: one operation for each method of each."""
-    plugin = MarshmallowPlugin(schema_name_resolver=_name_of)
-    spec = APISpec(
-        title="GTower Realtime",
-        version=__version__,
-        openapi_version="3.1.0",
-        plugins=[plugin],
-        info={"description": "Sends events to the clients of Socket.IO, and tells about them."},
-    )
-    plugin.map_to_openapi_type(Metadata, "object", None)
-    plugin.map_to_openapi_type(Timestamp, "string", "date-time")
+    routes = list(routes)
+    schemas = JsonSchemas(_DESCRIPTION)
+    spec = schemas.specification
     for name, scheme in _SECURITY.items():
         spec.components.security_scheme(name, scheme)
-    spec.components.schema("Refusal", _REFUSAL)
+    for name, (text, schema) in _HEADERS.items():
+        spec.components.header(name, {"description": text, "schema": _TEXT | schema})
+    for kind in refusals.KINDS:
+        spec.components.example(kind.code, {"value": refusals.example(kind)})
+    for tag in dict.fromkeys(_tag(route) for route in routes):
+        module = import_module(f"handlers.{tag}")
+        spec.tag({"name": tag, "description": first_paragraph(module)})
     for route in routes:
-        operations = {method: _operation(route, method) for method in route.methods()}
         spec.path(
             path=_PARAMETER.sub(r"{\1}", route.path),
-            parameters=[
-                {"name": name, "in": "path", "required": True, "schema": _TEXT}
-                for name in route.parameters
-            ],
-            operations=operations,
+            parameters=[_path_parameter(route, name) for name in route.names],
+            operations={method: _operation(schemas, route, method) for method in route.methods()},
         )
-    return spec.to_dict()
+    described = spec.to_dict()
+    described["components"]["schemas"] = schemas.named
+    return described
 
 
-def _operation(route: Route, method: str) -> dict[str, Any]:
+def undocumented(routes: Iterable[Route]) -> list[str]:
+    """Return a sentence for each operation that has no schema of its answer."""
+    return [
+        f"{method.upper()} {route.path} has no documented answer: give its Route an `answer`, "
+        "a schema of gtower_realtime/answers.py."
+        for route in routes
+        for method in route.methods()
+        if route.media_type == "application/json" and route.answer_to(method) is None
+    ]
+
+
+def _tag(route: Route) -> str:
+    return route.handler.__module__.rpartition(".")[2]
+
+
+def _path_parameter(route: Route, name: str) -> dict[str, Any]:
+    before = route.path.partition(f"/:{name}")[0].rpartition("/")[2]
+    text, example = _NAMES.get(before if name == "id" else name, ("", "1"))
+    longest = MAX_EVENT_NAME if name == "eventName" else MAX_ROOM_NAME
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": text,
+        "schema": _TEXT | name_limits(longest),
+        "example": example,
+    }
+
+
+def _operation(schemas: JsonSchemas, route: Route, method: str) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _operation_id(route, method),
-        "summary": route.description(method),
-        "responses": {
-            str(route.success): {
-                "description": "Done.",
-                "content": {route.media_type: {"schema": {}}},
-            },
-            "default": {
-                "description": "Refused; `error.code` says why.",
-                "content": {"application/json": {"schema": "Refusal"}},
-            },
-        },
+        "tags": [_tag(route)],
+        "summary": route.summary or first_paragraph(route.handler),
+        "description": first_paragraph(getattr(route.handler, method)),
+        "responses": _responses(schemas, route, method),
     }
     if issubclass(route.handler, ApiHandler):
+        scope = route.handler.scope_for(method.upper())
         operation["security"] = [{}, *({name: []} for name in _SECURITY)]
-        operation["description"] = f"Scope of the key: `{route.handler.scope_for(method.upper())}`."
-    if method == "get" and route.query:
+        operation["description"] += f"\n\nScope of the key, once there are keys: `{scope}`."
+    if route.takes(method):
         operation["parameters"] = [
-            {"name": name, "in": "query", "schema": _LIMIT if name == "limit" else _TEXT}
-            for name in route.query
+            {"name": one.name, "in": one.place, "description": one.doc, "schema": one.schema}
+            for one in route.takes(method)
         ]
     if method == "post":
+        schema: dict[str, Any] = {"type": "object"}
+        example: Any = _ANY_BODY_EXAMPLE
+        if route.body is not None:
+            schema, example = schemas.reference(route.body), _example(route.body)
         operation["requestBody"] = {
             "required": _needs_body(route.body),
-            "content": {"application/json": {"schema": route.body or _OBJECT}},
+            "content": {"application/json": {"schema": schema, "example": example}},
         }
     return operation
+
+
+def _responses(schemas: JsonSchemas, route: Route, method: str) -> dict[str, Any]:
+    answer = route.answer_to(method)
+    headers = ["X-Request-Id"]
+    if any(one.name == "Idempotency-Key" for one in route.takes(method)):
+        headers.append("Idempotency-Replayed")
+    responses = {
+        str(route.success): {
+            "description": "Done." if answer is None else first_paragraph(type(answer)),
+            "headers": _header_references(headers),
+            "content": {route.media_type: _content(schemas, route, answer)},
+        }
+    }
+    for status, kinds in refusals.refusals_of(route, method).items():
+        responses[str(status)] = {
+            "description": " ".join(f"`{kind.code}`: {first_paragraph(kind)}" for kind in kinds),
+            "headers": _header_references(["X-Request-Id", *refusals.headers_of(status)]),
+            "content": {
+                "application/json": {
+                    "schema": schemas.reference(Refusal()),
+                    "examples": {
+                        kind.code: {"$ref": f"#/components/examples/{kind.code}"} for kind in kinds
+                    },
+                }
+            },
+        }
+    for status, other in route.other_answers.items():
+        responses[str(status)] = {
+            "description": first_paragraph(type(other)),
+            "headers": _header_references(["X-Request-Id"]),
+            "content": {"application/json": _content(schemas, route, other)},
+        }
+    return responses
+
+
+def _content(schemas: JsonSchemas, route: Route, answer: Schema | None) -> dict[str, Any]:
+    if answer is None:
+        return {"schema": {} if route.media_type == "application/json" else _TEXT}
+    reference = schemas.reference(answer)
+    example = _example(answer)
+    return {"schema": reference, "example": [example] if answer.many else example}
+
+
+def _header_references(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _example(schema: Schema) -> Any:
+    return schema.example if isinstance(schema, DocumentedSchema) else {}
 
 
 def _needs_body(body: Schema | None) -> bool:
@@ -120,26 +207,6 @@ def _operation_id(route: Route, method: str) -> str:
     return "_".join([method, *re.findall(r"\w+", route.path)])
 
 
-def _name_of(schema: Any) -> str:
-    kind = schema if isinstance(schema, type) else type(schema)
-    return str(kind.__name__).removesuffix("Schema")
-
-
-class OpenApiHandler(BaseHandler):
-    """The document, made once at the start."""
-
-    def initialize(self, context: HttpContext, route: str, **row: Any) -> None:
-        """Take the ``document`` besides what all handlers take."""
-        super().initialize(context, route)
-        self._document: bytes | str = row["document"]
-
-    def get(self) -> None:
-        """Answer with the document."""
-        self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(self._document)
-
-
 def routes(api: Sequence[Route]) -> list[Route]:
     """Return the route of the document about ``api``."""
-    encoded = strict_json.dumps(document(api))
-    return [Route("/openapi.json", OpenApiHandler, {"document": encoded})]
+    return [document_route("/openapi.json", lambda: strict_json.dumps(document(api)))]

@@ -1,5 +1,6 @@
 """What operators and their machines ask: metrics, is it alive, is it ready."""
 
+from gtower_realtime.answers import Alive, LoopStuck, NotReady, Ready
 from gtower_realtime.errors import NotFound, RealtimeError
 from handlers.base import ApiHandler, BaseHandler
 from handlers.routes import Route
@@ -60,6 +61,6 @@ def routes() -> list[Route]:
     """Return the routes for operators."""
     return [
         Route("/metrics", MetricsHandler, media_type="text/plain"),
-        Route("/healthz", HealthHandler),
-        Route("/readyz", ReadinessHandler),
+        Route("/healthz", HealthHandler, answer=Alive(), other_answers={503: LoopStuck()}),
+        Route("/readyz", ReadinessHandler, answer=Ready(), other_answers={503: NotReady()}),
     ]

@@ -5,14 +5,19 @@ from dataclasses import replace
 from typing import Any
 
 from gtower_realtime import strict_json
+from gtower_realtime.answers import BatchReceipt, PublishReceipt
 from gtower_realtime.batches import BatchItem
-from gtower_realtime.errors import RealtimeError, ValidationFailed
+from gtower_realtime.errors import (
+    RealtimeError,
+    ReservedEvent,
+    ValidationFailed,
+)
 from gtower_realtime.identity import check_may_address
 from gtower_realtime.ports import Target
 from gtower_realtime.publishing import Delivery
 from gtower_realtime.schemas import WHOLE, BatchSchema, PublishSchema, load
 from handlers.routes import Route
-from handlers.sending import Sending, SendingHandler
+from handlers.sending import IDEMPOTENCY_KEY, WAITING, Sending, SendingHandler
 
 _PUBLISH = PublishSchema()
 _BATCH = BatchSchema()
@@ -131,6 +136,21 @@ def _refused(refusal: RealtimeError) -> dict[str, Any]:
 def routes() -> list[Route]:
     """Return the routes."""
     return [
-        Route("/websocket/publish", PublishHandler, body=_PUBLISH, success=201),
-        Route("/websocket/batch", BatchHandler, body=_BATCH, success=201),
+        Route(
+            "/websocket/publish",
+            PublishHandler,
+            body=_PUBLISH,
+            parameters=(*WAITING, IDEMPOTENCY_KEY),
+            success=201,
+            answer=PublishReceipt(),
+            refusals=(ReservedEvent,),
+        ),
+        Route(
+            "/websocket/batch",
+            BatchHandler,
+            body=_BATCH,
+            parameters=(IDEMPOTENCY_KEY,),
+            success=201,
+            answer=BatchReceipt(),
+        ),
     ]

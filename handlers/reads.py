@@ -2,15 +2,25 @@
 
 from datetime import datetime
 
-from gtower_realtime.errors import ValidationFailed
+from gtower_realtime.answers import (
+    AnalyticsPage,
+    ClientStatus,
+    ConnectedClient,
+    EventTrace,
+    ServerStatus,
+    UserStatus,
+)
+from gtower_realtime.errors import StoreUnavailable, UnknownEventId, ValidationFailed
 from gtower_realtime.identity import check_may_address
 from gtower_realtime.ports import Target
 from gtower_realtime.timestamps import parse_timestamp
 from gtower_realtime.traces import CLIENTS_OF_A_PAGE, MAX_CLIENTS_OF_A_PAGE
 from handlers.base import ApiHandler
-from handlers.routes import Route
+from handlers.routes import Parameter, Route, limit
 
 _MAX_CLIENTS = 1000
+_ID = {"type": "string"}
+_MOMENT = {"type": "string", "format": "date-time"}
 
 
 class StatusHandler(ApiHandler):
@@ -101,10 +111,38 @@ class AnalyticsHandler(ApiHandler):
 def routes() -> list[Route]:
     """Return the routes of all reads."""
     return [
-        Route("/websocket/status", StatusHandler),
-        Route("/websocket/clients", ClientsHandler, query=("limit", "after")),
-        Route("/websocket/clients/:id/status", ClientStatusHandler),
-        Route("/websocket/users/:id", UserHandler),
-        Route("/websocket/events/:id", TraceHandler, query=("client", "user", "limit", "after")),
-        Route("/websocket/analytics", AnalyticsHandler, query=("from", "to")),
+        Route("/websocket/status", StatusHandler, answer=ServerStatus()),
+        Route(
+            "/websocket/clients",
+            ClientsHandler,
+            parameters=(
+                limit(_MAX_CLIENTS, _MAX_CLIENTS),
+                Parameter("after", "The last client id of the page before.", {"type": "string"}),
+            ),
+            answer=ConnectedClient(many=True),
+        ),
+        Route("/websocket/clients/:id/status", ClientStatusHandler, answer=ClientStatus()),
+        Route("/websocket/users/:id", UserHandler, answer=UserStatus()),
+        Route(
+            "/websocket/events/:id",
+            TraceHandler,
+            parameters=(
+                Parameter("client", "A client to tell of, whoever the event was for.", _ID),
+                Parameter("user", "A user whose clients to tell of.", _ID),
+                limit(MAX_CLIENTS_OF_A_PAGE, CLIENTS_OF_A_PAGE),
+                Parameter("after", "The last client id of the page before.", _ID),
+            ),
+            answer=EventTrace(),
+            refusals=(UnknownEventId,),
+        ),
+        Route(
+            "/websocket/analytics",
+            AnalyticsHandler,
+            parameters=(
+                Parameter("from", "The first minute; an hour before `to` if absent.", _MOMENT),
+                Parameter("to", "Until before this; now if absent.", _MOMENT),
+            ),
+            answer=AnalyticsPage(),
+            refusals=(StoreUnavailable,),
+        ),
     ]

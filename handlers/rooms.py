@@ -1,12 +1,21 @@
 """Rooms: which there are, who is in one, what it has had, and its place in the log."""
 
+from gtower_realtime.answers import (
+    HistoryDeleted,
+    HistoryPage,
+    RoomPosition,
+    RoomPresence,
+    RoomsPage,
+    RoomSummary,
+)
 from gtower_realtime.directory import MAX_ROOMS_OF_A_PAGE, ROOMS_OF_A_PAGE
+from gtower_realtime.errors import StoreUnavailable
 from gtower_realtime.identity import check_may_address
 from gtower_realtime.ports import Target
-from gtower_realtime.schemas import MAX_PAGE
+from gtower_realtime.schemas import MAX_OFFSET_LENGTH, MAX_PAGE
 from gtower_realtime.service import DEFAULT_LIMIT
 from handlers.base import ApiHandler
-from handlers.routes import Route
+from handlers.routes import Parameter, Route, limit
 
 
 class RoomHandler(ApiHandler):
@@ -91,9 +100,31 @@ class PositionHandler(RoomHandler):
 def routes() -> list[Route]:
     """Return the routes about rooms."""
     return [
-        Route("/websocket/rooms", RoomsHandler, query=("prefix", "limit", "after")),
-        Route("/websocket/rooms/:room", RoomSummaryHandler),
-        Route("/websocket/rooms/:room/presence", PresenceHandler),
-        Route("/websocket/rooms/:room/history", HistoryHandler, query=("after", "limit")),
-        Route("/websocket/rooms/:room/position", PositionHandler),
+        Route(
+            "/websocket/rooms",
+            RoomsHandler,
+            parameters=(
+                Parameter("prefix", "What the rooms' names begin with.", {"type": "string"}),
+                limit(MAX_ROOMS_OF_A_PAGE, ROOMS_OF_A_PAGE),
+                Parameter("after", "`next` of the page before.", {"type": "string"}),
+            ),
+            answer=RoomsPage(),
+        ),
+        Route("/websocket/rooms/:room", RoomSummaryHandler, answer=RoomSummary()),
+        Route("/websocket/rooms/:room/presence", PresenceHandler, answer=RoomPresence()),
+        Route(
+            "/websocket/rooms/:room/history",
+            HistoryHandler,
+            parameters=(
+                Parameter(
+                    "after",
+                    "The offset of the last event of the page before.",
+                    {"type": "string", "maxLength": MAX_OFFSET_LENGTH},
+                ),
+                limit(MAX_PAGE, DEFAULT_LIMIT),
+            ),
+            answer={"get": HistoryPage(), "delete": HistoryDeleted()},
+            refusals=(StoreUnavailable,),
+        ),
+        Route("/websocket/rooms/:room/position", PositionHandler, answer=RoomPosition()),
     ]

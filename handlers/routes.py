@@ -2,18 +2,20 @@
 
 Example row:
 
-    Route("/websocket/publish", PublishHandler, body=PublishSchema(), success=201),
+    Route("/websocket/publish", PublishHandler, body=PublishSchema(), success=201,
+          answer=PublishReceipt()),
 """
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from marshmallow import Schema
 from tornado.routing import URLSpec
 
+from gtower_realtime.errors import RealtimeError
 from handlers.base import BaseHandler, HttpContext
 
 _PARAMETER = re.compile(r":([A-Za-z]+)")
@@ -27,25 +29,49 @@ def first_paragraph(documented: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a request may say in its query or its headers; ``schema`` is a JSON schema."""
+
+    name: str
+    doc: str
+    schema: dict[str, Any]
+    place: Literal["query", "header"] = "query"
+
+
+def limit(largest: int, usual: int) -> Parameter:
+    """Return the parameter `limit` of a read in pages."""
+    schema = {"type": "integer", "minimum": 1, "maximum": largest, "default": usual}
+    return Parameter("limit", "How many at most.", schema)
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A path, the handler for it, and what the handler takes besides the context.
 
     A ``:name`` stands for one segment of the path, percent-decoded once, and is handed to the
     handler's methods by that name. The rest is for documents: ``body`` is what a POST must have,
-    None for any JSON object; ``query`` the names that a GET takes after the question mark;
-    ``success`` the status of an answer that is no refusal; ``media_type`` what that answer is.
+    None for any JSON object; ``parameters`` what a GET, or else a POST, takes besides;
+    ``success`` the status of an answer that is no refusal, ``media_type`` what that answer is and
+    ``answer`` its schema, or one for each method; ``other_answers`` those with another status that
+    are no refusals either; ``refusals`` what it may be refused with besides what follows from the
+    handler's kind; ``summary`` a title, when the handler's own documentation is about several
+    routes.
     """
 
     path: str
     handler: type[BaseHandler]
     arguments: dict[str, Any] = field(default_factory=dict)
     body: Schema | None = None
-    query: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
     success: int = 200
     media_type: str = "application/json"
+    answer: Schema | Mapping[str, Schema] | None = None
+    other_answers: Mapping[int, Schema] = field(default_factory=dict)
+    refusals: tuple[type[RealtimeError], ...] = ()
+    summary: str = ""
 
     @property
-    def parameters(self) -> list[str]:
+    def names(self) -> list[str]:
         """The names in the path, in their order."""
         return _PARAMETER.findall(self.path)
 
@@ -56,6 +82,15 @@ class Route:
             for method in _METHODS
             if getattr(self.handler, method) is not getattr(BaseHandler, method)
         )
+
+    def takes(self, method: str) -> tuple[Parameter, ...]:
+        """Return the parameters of ``method``: those of a GET are not for what else is here."""
+        is_for = "get" if "get" in self.methods() else "post"
+        return self.parameters if method == is_for else ()
+
+    def answer_to(self, method: str) -> Schema | None:
+        """Return the schema of the answer to ``method``, None if it is not declared."""
+        return self.answer.get(method) if isinstance(self.answer, Mapping) else self.answer
 
     def description(self, method: str) -> str:
         """Return what the handler and its method say of themselves."""

@@ -7,14 +7,40 @@ from typing import Any
 
 from gtower_realtime.ack_waits import MAX_WAIT_SECONDS
 from gtower_realtime.errors import ValidationFailed
+from gtower_realtime.idempotency import MAX_KEY_LENGTH
 from gtower_realtime.ports import Target
 from gtower_realtime.publishing import AS_USUAL, Delivery
 from handlers.base import ApiHandler
+from handlers.routes import Parameter
 
 _USUAL_TIMEOUT = "2000"
 
 # Behind a body, it is no JSON and so no other body.
 _WAITS = b"?wait=ack"
+IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    "The same key with the same body gives the first answer again and sends nothing.",
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
+    "header",
+)
+WAITING = (
+    Parameter(
+        "wait",
+        "Answer when the clients' listeners have called their callback.",
+        {"type": "string", "enum": ["ack"]},
+    ),
+    Parameter(
+        "timeout",
+        "For how many milliseconds to wait at most.",
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": round(MAX_WAIT_SECONDS * 1000),
+            "default": int(_USUAL_TIMEOUT),
+        },
+    ),
+)
+"""What requests take that may wait for acknowledgements."""
 
 
 @dataclass(slots=True)

@@ -5,17 +5,20 @@
 The name in the path says whom the event is for; without an event in the row the path names it.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gtower_realtime.answers import TriggerReceipt
+from gtower_realtime.errors import ReservedEvent, UnknownClient
 from gtower_realtime.events.server import server_event
 from gtower_realtime.identity import check_may_address
 from gtower_realtime.names import MAX_EVENT_NAME, MAX_ROOM_NAME
 from gtower_realtime.ports import Target
 from handlers.base import HttpContext
 from handlers.routes import Route
-from handlers.sending import Sending, SendingHandler
+from handlers.sending import IDEMPOTENCY_KEY, WAITING, Sending, SendingHandler
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +111,23 @@ class TriggerHandler(SendingHandler):
 
 def routes() -> list[Route]:
     """Return the routes of all triggers."""
-    return [
-        Route(
-            row.path,
-            TriggerHandler,
-            {"trigger": row},
-            body=server_event(row.event or "").schema,
-            success=201,
-        )
-        for row in TRIGGERS
-    ]
+    return [_route(row) for row in TRIGGERS]
+
+
+def _route(row: Trigger) -> Route:
+    names = re.findall(r":[A-Za-z]+", row.path)
+    is_for_a_client = ":clientId" in names
+    return Route(
+        row.path,
+        TriggerHandler,
+        {"trigger": row},
+        body=server_event(row.event or "").schema,
+        parameters=(*WAITING, IDEMPOTENCY_KEY),
+        success=201,
+        answer=TriggerReceipt(),
+        refusals=(
+            *((UnknownClient,) if is_for_a_client else ()),
+            *(() if row.event else (ReservedEvent,)),
+        ),
+        summary=row.message.format(*names),
+    )

@@ -29,6 +29,7 @@ FLOORS = (
         "setting_values",
         "settings",
         "schemas",
+        "answers",
         "events",
     ),
     # State and rules, without input or output.
@@ -94,7 +95,7 @@ TECHNOLOGIES = {
     "httptools": {"http1"},
     "httpx": {"client"},
     "jwt": {"tokens"},
-    "marshmallow": {"schemas", "events", "tokens", "handlers"},
+    "marshmallow": {"schemas", "answers", "events", "tokens", "handlers"},
     "orjson": {"strict_json", "logs"},
     "prometheus_client": {"metrics"},
     "redis": {"cluster"},

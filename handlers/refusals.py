@@ -1,0 +1,97 @@
+"""What a request may be refused with, for documents: by the kind of handler, then by its row."""
+
+from collections import defaultdict
+from typing import Any
+
+from gtower_realtime.errors import (
+    Draining,
+    Forbidden,
+    IdempotencyInFlight,
+    IdempotencyMismatch,
+    InternalError,
+    InvalidJson,
+    InvalidName,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    RealtimeError,
+    ReservedEvent,
+    StoreUnavailable,
+    TooLarge,
+    TooManyRooms,
+    Unauthorized,
+    UnknownClient,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from handlers.base import ApiHandler
+from handlers.routes import Route, first_paragraph
+from handlers.sending import SendingHandler
+
+_OF_THE_API = (Unauthorized, Forbidden, RateLimited)
+_OF_A_BODY = (InvalidJson, ValidationFailed, TooLarge, UnsupportedMediaType)
+_OF_SENDING = (
+    IdempotencyInFlight,
+    IdempotencyMismatch,
+    Draining,
+    Overloaded,
+    StoreUnavailable,
+)
+
+KINDS = (
+    *_OF_THE_API,
+    *_OF_A_BODY,
+    *_OF_SENDING,
+    InternalError,
+    InvalidName,
+    ReservedEvent,
+    UnknownClient,
+    TooManyRooms,
+    NotFound,
+    MethodNotAllowed,
+)
+"""All that a request may be refused with."""
+
+_HEADERS: dict[int, tuple[str, ...]] = {
+    405: ("Allow",),
+    429: ("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining"),
+    503: ("Retry-After",),
+}
+
+
+def refusals_of(route: Route, method: str) -> dict[int, list[type[RealtimeError]]]:
+    """Return what ``method`` of ``route`` may be refused with, by rising status."""
+    may_be: list[type[RealtimeError]] = [InternalError, *route.refusals]
+    if issubclass(route.handler, ApiHandler):
+        may_be += _OF_THE_API
+        may_be += _OF_A_BODY if method == "post" else (TooLarge,)
+    if issubclass(route.handler, SendingHandler):
+        may_be += _OF_SENDING
+    if route.names:
+        may_be.append(InvalidName)
+    if route.takes(method):
+        may_be.append(ValidationFailed)
+    by_status = defaultdict(list)
+    for kind in sorted(dict.fromkeys(may_be), key=lambda one: (one.http_status, one.code)):
+        by_status[kind.http_status].append(kind)
+    return dict(by_status)
+
+
+def headers_of(status: int) -> tuple[str, ...]:
+    """Return the headers of a refusal with this status, besides those of all answers."""
+    return _HEADERS.get(status, ())
+
+
+def example(kind: type[RealtimeError]) -> dict[str, Any]:
+    """Return a refusal as it is answered."""
+    message = first_paragraph(kind)
+    fields = {"title": ["Missing data for required field."]} if kind is ValidationFailed else None
+    if fields:
+        message = "title: Missing data for required field."
+    return {
+        "success": False,
+        "message": message,
+        "error": kind(message, fields=fields).as_dict(),
+        "requestId": "7f0c6a1e9b2d4c38",
+    }
