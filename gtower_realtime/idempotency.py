@@ -49,6 +49,17 @@ class LookUp:
     answer: str | None
 
 
+def check_key(key: str) -> None:
+    """Check the key of a request.
+
+    Raises:
+        ValidationFailed: it is empty or longer than 255 characters.
+    """
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        sentence = f"An idempotency key has 1 to {MAX_KEY_LENGTH} characters."
+        raise ValidationFailed(sentence, fields={"Idempotency-Key": [sentence]})
+
+
 class OnceOnly:
     """Runs each keyed request once and remembers its answer for 300 s, across restarts.
 
@@ -86,9 +97,7 @@ class OnceOnly:
             IdempotencyMismatch: the key was used with another body, or with another wish to wait.
             StoreUnavailable: nobody can say at the moment.
         """
-        if not 0 < len(scope[-1]) <= MAX_KEY_LENGTH:
-            sentence = f"An idempotency key has 1 to {MAX_KEY_LENGTH} characters."
-            raise ValidationFailed(sentence, fields={"Idempotency-Key": [sentence]})
+        check_key(scope[-1])
         key = _digest(*(part.encode("utf-8", "surrogatepass") for part in scope))
         if key in self._in_flight:
             raise IdempotencyInFlight("A request with this key is being worked on.")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 
 from marshmallow import (
     EXCLUDE,
+    INCLUDE,
     RAISE,
     Schema,
     ValidationError,
@@ -179,6 +180,17 @@ class ClientMessageId(fields.String):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(validate=validate.Length(16, 64), **options)
+
+
+class Flag(fields.Boolean):
+    """True or false and nothing that is as good as one of them, such as 1."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
 
 
 class Json(fields.Field[Any]):
@@ -355,9 +367,9 @@ class PublishSchema(ClosedSchema):
     rooms = Names()
     users = Names()
     clients = Names()
-    everyone = fields.Boolean(truthy={True}, falsy={False}, data_key="all", allow_none=True)
+    everyone = Flag(data_key="all", allow_none=True)
     excluded = Names(data_key="except")
-    is_volatile = fields.Boolean(truthy={True}, falsy={False}, data_key="volatile", allow_none=True)
+    is_volatile = Flag(data_key="volatile", allow_none=True)
     ttl_seconds = fields.Float(
         data_key="ttl", allow_none=True, validate=validate.Range(0, MAX_TTL_SECONDS)
     )
@@ -405,7 +417,7 @@ class DisconnectSchema(ClosedSchema):
     example: ClassVar[Any] = {"reason": "signed out elsewhere", "reconnect": False}
 
     reason = Text(longest=MAX_REASON, allow_none=True, validate=validate.Length(min=1))
-    reconnect = fields.Boolean(truthy={True}, falsy={False}, allow_none=True)
+    reconnect = Flag(allow_none=True)
 
 
 class ReplaySchema(ClosedSchema):
@@ -508,6 +520,9 @@ class CustomerArgument(ArgumentSchema):
 
 class MessageObject(ArgumentSchema):
     """What is checked of a relayed message that is an object; the rest of it is free."""
+
+    class Meta:
+        unknown = INCLUDE
 
     type = fields.String(validate=validate.Length(1, 64))
     timestamp = Timestamp()

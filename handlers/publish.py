@@ -12,6 +12,7 @@ from gtower_realtime.errors import (
     ReservedEvent,
     ValidationFailed,
 )
+from gtower_realtime.idempotency import check_key
 from gtower_realtime.identity import check_may_address
 from gtower_realtime.ports import Target
 from gtower_realtime.publishing import Delivery
@@ -82,10 +83,9 @@ class BatchHandler(PublishingHandler):
             raise ValidationFailed(f"wait: {sentence}", fields={"wait": [sentence]})
         bodies = load(_BATCH, self.json_object())["publish"]
         key = self.request.headers.get("Idempotency-Key")
-        items = [
-            self._item(body, None if key is None else f"{key}#{place}")
-            for place, body in enumerate(bodies)
-        ]
+        if key is not None:
+            check_key(key)
+        items = [self._item(body, place, key) for place, body in enumerate(bodies)]
         outcomes = await self.context.service.send_batch(items)
         refusals = [outcome for outcome in outcomes if isinstance(outcome, RealtimeError)]
         if refusals and len(refusals) == len(outcomes) and refusals[0].http_status == 503:
@@ -98,20 +98,24 @@ class BatchHandler(PublishingHandler):
             self.set_header("Idempotency-Replayed", "true")
         self.reply(201, {"success": not refusals, "results": results})
 
-    def _item(self, body: Any, key: str | None) -> BatchItem | RealtimeError:
+    def _item(self, body: Any, place: int, key: str | None) -> BatchItem | RealtimeError:
         try:
             sending = self.read_publish(body)
         except RealtimeError as refusal:
             return refusal
-        key = sending.delivery.event_id or key
+        own_id = sending.delivery.event_id
+        if own_id is not None:
+            scope: tuple[str, ...] | None = self.scope_of(own_id)
+        else:
+            scope = None if key is None else (*self.scope_of(str(place)), key)
         return BatchItem(
             sending.event,
             sending.body,
             sending.target,
             sending.delivery,
             sending.answer,
-            None if key is None else self.scope_of(key),
-            b"" if key is None else strict_json.dumps(body).encode(),
+            scope,
+            b"" if scope is None else strict_json.dumps(body).encode(),
         )
 
 

@@ -52,6 +52,7 @@ class ClientStatusHandler(ApiHandler):
 
     def get(self, id: str) -> None:  # noqa: A002
         """Answer ``{"clientId", "connected", "timestamp"}``; an unknown client is not connected."""
+        self.check_name("clientId", id)
         check_may_address(self.api_key, Target.client(id))
         self.reply(200, self.context.service.directory.client_status(id))
 

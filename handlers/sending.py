@@ -95,20 +95,24 @@ class SendingHandler(ApiHandler):
 
     def _waiting(self, delivery: Delivery) -> Delivery:
         """Return the delivery with what the query says about waiting: ``wait=ack&timeout=2000``."""
+        milliseconds = self._timeout()
         wait = self.get_query_argument("wait", None)
         if wait is None:
             return delivery
         if wait != "ack":
             sentence = "Must be ack."
             raise ValidationFailed(f"wait: {sentence}", fields={"wait": [sentence]})
+        self._caller_gone = asyncio.get_running_loop().create_future()
+        return replace(delivery, ack_seconds=milliseconds / 1000, caller_gone=self._caller_gone)
+
+    def _timeout(self) -> int:
         text = self.get_query_argument("timeout", _USUAL_TIMEOUT)
         if not (text.isascii() and text.isdigit() and len(text) <= 6):
             text = "0"
         if not 1 <= int(text) <= MAX_WAIT_SECONDS * 1000:
             sentence = f"Must be milliseconds from 1 to {round(MAX_WAIT_SECONDS * 1000)}."
             raise ValidationFailed(f"timeout: {sentence}", fields={"timeout": [sentence]})
-        self._caller_gone = asyncio.get_running_loop().create_future()
-        return replace(delivery, ack_seconds=int(text) / 1000, caller_gone=self._caller_gone)
+        return int(text)
 
     def on_connection_close(self) -> None:
         """Give the place of a caller that has hung up to the next one that wants to wait."""

@@ -184,3 +184,14 @@ class TestWithAFakeStore:
         assert (answer.code, json.loads(answer.body)["error"]["code"]) == (503, "store_unavailable")
         assert answer.headers["Retry-After"] == "1"
         store.problem = None
+
+
+async def test_a_batch_takes_the_longest_key_and_refuses_a_longer_one(
+    http_server: HttpServer, base_url: str
+) -> None:
+    batcher = Batcher(base_url)
+    body = {"publish": [{"event": "e", "all": True}]}
+    taken = await batcher.ask(body, **{"Idempotency-Key": "k" * 255})
+    assert (taken.code, json.loads(taken.body)["success"]) == (201, True)
+    refused = await batcher.ask(body, **{"Idempotency-Key": "k" * 256})
+    assert (refused.code, json.loads(refused.body)["error"]["code"]) == (400, "validation_error")

@@ -120,6 +120,7 @@ REQUESTS = [
     *read("clients", 400, {"after": "nobody"}),
     *read("clients/{id}/status", id="<client>"),
     *read("clients/{id}/status", id="nobody"),
+    *read("clients/{id}/status", 400, id="x" * 201),
     *read("users/{id}", id="u7"),
     *read("users/{id}", 400, id="x" * 201),
     *read("analytics"),

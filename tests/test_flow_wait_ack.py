@@ -159,6 +159,7 @@ async def test_a_key_with_another_wish_to_wait_is_another_request(
         ("wait=all", "wait"),
         ("wait=", "wait"),
         ("wait=ack&timeout=0", "timeout"),
+        ("timeout=0", "timeout"),
         ("wait=ack&timeout=60001", "timeout"),
         ("wait=ack&timeout=1.5", "timeout"),
         ("wait=ack&timeout=-1", "timeout"),

@@ -13,6 +13,7 @@ from gtower_realtime.schemas import (
     ChatMessageSchema,
     CustomerArgument,
     HistoryArgument,
+    DisconnectSchema,
     JoinArgument,
     MessageArgument,
     MessageSchema,
@@ -343,3 +344,10 @@ def test_a_glance_at_a_body_sees_what_the_schema_reads(case: tuple[MessageSchema
 )
 def test_a_glance_is_enough_for_a_usual_body(schema: MessageSchema, body: dict[str, Any]) -> None:
     assert schema.plain(body) == body
+
+
+@pytest.mark.parametrize("almost", [0, 1, "true", []])
+def test_what_is_as_good_as_true_or_false_is_neither(almost: Any) -> None:
+    with pytest.raises(ValidationFailed) as refusal:
+        load(DisconnectSchema(), {"reconnect": almost})
+    assert refusal.value.fields == {"reconnect": ["Not a valid boolean."]}
