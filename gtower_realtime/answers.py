@@ -1,4 +1,4 @@
-"""What the server answers, to HTTP requests and in acknowledgements, described for documents.
+"""What the server answers to HTTP requests, described for documents.
 
 Nothing is built by these schemas; tests hold them against what a running server says. Example:
 
@@ -61,7 +61,8 @@ class Counts(fields.Dict):
         super().__init__(keys=fields.String(), values=fields.Integer(), required=True)
 
 
-def _is(value: Any) -> Any:
+def always(value: Any) -> Any:
+    """Return a field that is there always, and always this."""
     kind = fields.Boolean if isinstance(value, bool) else fields.String
     return kind(required=True, validate=validate.Equal(value))
 
@@ -95,7 +96,7 @@ class Receipt(AnswerSchema):
 
 
 class _HttpReceipt(Receipt):
-    success = _is(True)
+    success = always(True)
     message = fields.String(required=True)
     acked = fields.List(fields.String())
     timedOut = fields.List(fields.String())  # noqa: N815
@@ -129,7 +130,7 @@ class PublishReceipt(_HttpReceipt):
     unknownClients = _ids()  # noqa: N815
 
 
-class ErrorSchema(AnswerSchema):
+class Problem(AnswerSchema):
     """Why something was refused. `fields` says what is wrong with each field."""
 
     example: ClassVar[Any] = {
@@ -152,14 +153,14 @@ class Refusal(AnswerSchema):
 
     example: ClassVar[Any] = {
         "success": False,
-        "message": ErrorSchema.example["message"],
-        "error": ErrorSchema.example,
+        "message": Problem.example["message"],
+        "error": Problem.example,
         "requestId": "7f0c6a1e9b2d4c38",
     }
 
-    success = _is(False)
+    success = always(False)
     message = fields.String(required=True)
-    error = fields.Nested(ErrorSchema, required=True)
+    error = fields.Nested(Problem, required=True)
     requestId = fields.String(required=True)  # noqa: N815
 
 
@@ -168,13 +169,13 @@ class RefusedItem(AnswerSchema):
 
     example: ClassVar[Any] = {
         "success": False,
-        "message": ErrorSchema.example["message"],
-        "error": ErrorSchema.example,
+        "message": Problem.example["message"],
+        "error": Problem.example,
     }
 
-    success = _is(False)
+    success = always(False)
     message = fields.String(required=True)
-    error = fields.Nested(ErrorSchema, required=True)
+    error = fields.Nested(Problem, required=True)
 
 
 class EitherOf(fields.Raw):
@@ -477,7 +478,7 @@ class Done(AnswerSchema):
         "message": f"Client {EXAMPLE_CLIENT_ID} joined room sales",
     }
 
-    success = _is(True)
+    success = always(True)
     message = fields.String(required=True)
 
 
@@ -498,7 +499,7 @@ class Alive(AnswerSchema):
 
     example: ClassVar[Any] = {"status": "ok", "loopLagSeconds": 0.002}
 
-    status = _is("ok")
+    status = always("ok")
     loopLagSeconds = fields.Float(required=True)  # noqa: N815
 
 
@@ -511,7 +512,7 @@ class LoopStuck(AnswerSchema):
         "loopLagSeconds": 2.5,
     }
 
-    status = _is("failing")
+    status = always("failing")
     failing = _ids()
     loopLagSeconds = fields.Float(required=True)  # noqa: N815
 
@@ -521,7 +522,7 @@ class Ready(AnswerSchema):
 
     example: ClassVar[Any] = {"status": "ready"}
 
-    status = _is("ready")
+    status = always("ready")
 
 
 class NotReady(AnswerSchema):
@@ -529,32 +530,5 @@ class NotReady(AnswerSchema):
 
     example: ClassVar[Any] = {"status": "not ready", "failing": ["store"]}
 
-    status = _is("not ready")
+    status = always("not ready")
     failing = _ids()
-
-
-# Acknowledgements of client events, besides Receipt, HistoryPage and RoomPresence
-
-
-class InRoom(AnswerSchema):
-    """Which room it is about."""
-
-    example: ClassVar[Any] = {"room": "sales"}
-
-    room = fields.String(required=True)
-
-
-class Joined(InRoom):
-    """You are in the room. With `since`, `complete` says whether all that was missed is sent."""
-
-    example: ClassVar[Any] = {"room": "sales", "complete": True}
-
-    complete = fields.Boolean()
-
-
-class TokenRenewed(AnswerSchema):
-    """Until when the new token holds."""
-
-    example: ClassVar[Any] = {"expiresAt": EXAMPLE_TIME}
-
-    expiresAt = Moment()  # noqa: N815

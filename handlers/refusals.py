@@ -86,12 +86,14 @@ def headers_of(status: int) -> tuple[str, ...]:
 def example(kind: type[RealtimeError]) -> dict[str, Any]:
     """Return a refusal as it is answered."""
     message = first_paragraph(kind)
-    fields = {"title": ["Missing data for required field."]} if kind is ValidationFailed else None
-    if fields:
-        message = "title: Missing data for required field."
+    error: dict[str, Any] = {"code": kind.code, "message": message, "retryable": kind.retryable}
+    if kind is ValidationFailed:
+        wrong = "Missing data for required field."
+        message = error["message"] = f"title: {wrong}"
+        error["fields"] = {"title": [wrong]}
     return {
         "success": False,
         "message": message,
-        "error": kind(message, fields=fields).as_dict(),
+        "error": error,
         "requestId": "7f0c6a1e9b2d4c38",
     }

@@ -2,7 +2,7 @@
 
 Example row:
 
-    ClientEvent("joinRoom", "join_room", "join a room", JoinArgument()),
+    ClientEvent("leaveRoom", "leave_room", "leave a room", RoomAcknowledgement(), RoomArgument()),
 
 ``method`` is the method of `RealtimeService` that does it: called with the client's id and what
 the schema read from the argument, it returns what the acknowledgement adds to ``ok: true``.
@@ -16,9 +16,11 @@ from typing import Any, Literal
 from marshmallow import Schema
 
 from gtower_realtime.errors import UnknownEvent, ValidationFailed
+from gtower_realtime.events import acknowledgements
 from gtower_realtime.schemas import (
     WHOLE,
     CustomerArgument,
+    DocumentedSchema,
     HistoryArgument,
     JoinArgument,
     MessageArgument,
@@ -36,12 +38,14 @@ _SHOWN_NAME = 64
 class ClientEvent:
     """One row. Without a ``schema`` the event takes no argument and ignores what is sent.
 
-    ``rate`` is the rate it falls under besides that of all events.
+    ``acknowledgement`` describes the answer to one that was not refused. ``rate`` is the rate it
+    falls under besides that of all events.
     """
 
     name: str
     method: str
     doc: str
+    acknowledgement: DocumentedSchema
     schema: Schema | None = None
     rate: Literal["broadcasts", "joins"] | None = None
 
@@ -61,26 +65,55 @@ class ClientEvent:
 
 _ROWS = (
     ClientEvent(
-        "message", "relay_message", "say something to all others", MessageArgument(), "broadcasts"
+        "message",
+        "relay_message",
+        "say something to all others",
+        acknowledgements.ReceiptAcknowledgement(),
+        MessageArgument(),
+        "broadcasts",
     ),
-    ClientEvent("joinRoom", "join_room", "join a room", JoinArgument(), "joins"),
-    ClientEvent("leaveRoom", "leave_room", "leave a room", RoomArgument(), "joins"),
     ClientEvent(
-        "roomMessage", "relay_room_message", "say something to a room", RoomMessageArgument()
+        "joinRoom",
+        "join_room",
+        "join a room",
+        acknowledgements.JoinAcknowledgement(),
+        JoinArgument(),
+        "joins",
     ),
     ClientEvent(
-        "joinWhatsAppGeneral", "join_whatsapp_general", "see all WhatsApp traffic", rate="joins"
+        "leaveRoom",
+        "leave_room",
+        "leave a room",
+        acknowledgements.RoomAcknowledgement(),
+        RoomArgument(),
+        "joins",
+    ),
+    ClientEvent(
+        "roomMessage",
+        "relay_room_message",
+        "say something to a room",
+        acknowledgements.ReceiptAcknowledgement(),
+        RoomMessageArgument(),
+    ),
+    ClientEvent(
+        "joinWhatsAppGeneral",
+        "join_whatsapp_general",
+        "see all WhatsApp traffic",
+        acknowledgements.RoomAcknowledgement(),
+        rate="joins",
     ),
     ClientEvent(
         "joinWhatsAppRoom",
         "join_whatsapp_general",
         "alias of `joinWhatsAppGeneral`",
+        acknowledgements.RoomAcknowledgement(),
         rate="joins",
     ),
     ClientEvent(
         "joinWhatsAppCustomer",
         "join_whatsapp_customer",
         "follow one customer",
+        acknowledgements.RoomAcknowledgement(),
         CustomerArgument(),
         "joins",
     ),
@@ -88,12 +121,31 @@ _ROWS = (
         "leaveWhatsAppCustomer",
         "leave_whatsapp_customer",
         "stop following a customer",
+        acknowledgements.RoomAcknowledgement(),
         CustomerArgument(),
         "joins",
     ),
-    ClientEvent("history", "read_room_history", "read what a room has had", HistoryArgument()),
-    ClientEvent("presence", "read_presence", "who is in a room", PresenceArgument()),
-    ClientEvent("auth:refresh", "refresh_token", "replace the token", RefreshArgument()),
+    ClientEvent(
+        "history",
+        "read_room_history",
+        "read what a room has had",
+        acknowledgements.HistoryAcknowledgement(),
+        HistoryArgument(),
+    ),
+    ClientEvent(
+        "presence",
+        "read_presence",
+        "who is in a room",
+        acknowledgements.PresenceAcknowledgement(),
+        PresenceArgument(),
+    ),
+    ClientEvent(
+        "auth:refresh",
+        "refresh_token",
+        "replace the token",
+        acknowledgements.TokenAcknowledgement(),
+        RefreshArgument(),
+    ),
 )
 
 CLIENT_EVENTS: Mapping[str, ClientEvent] = {row.name: row for row in _ROWS}

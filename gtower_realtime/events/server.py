@@ -2,7 +2,7 @@
 
 Example row:
 
-    ServerEvent("notification", "a notice to show", stored=True, schema=NotificationSchema()),
+    ServerEvent("roomJoined", "you are in the room", payloads.RoomChange()),
 
 Names that are not in the table are custom events: stored, and any JSON object.
 """
@@ -15,9 +15,11 @@ from typing import Any
 from marshmallow import Schema
 
 from gtower_realtime.errors import ReservedEvent, ValidationFailed
+from gtower_realtime.events import payloads
 from gtower_realtime.names import MAX_EVENT_NAME, PROTOCOL_EVENTS, problem_with_name
 from gtower_realtime.schemas import (
     ChatMessageSchema,
+    DocumentedSchema,
     NotificationSchema,
     WhatsAppStatusSchema,
     load,
@@ -27,32 +29,49 @@ from gtower_realtime.timestamps import format_timestamp
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One row. ``stored``: recorded in the log before anybody sees it.
+    """One row. ``payload`` describes what clients get.
 
-    ``from_backends``: code outside may publish it; otherwise only the server says it. ``schema``
-    checks its body on every path. ``own_timestamp``: a timestamp in the body is kept.
+    ``stored``: recorded in the log before anybody sees it. ``from_backends``: code outside may
+    publish it; otherwise only the server says it. ``schema`` checks its body on every path.
+    ``own_timestamp``: a timestamp in the body is kept.
+    ``with_offset``: it carries an offset although it is not stored.
     """
 
     name: str
     doc: str
+    payload: DocumentedSchema
     stored: bool = False
     from_backends: bool = False
     schema: Schema | None = None
     own_timestamp: bool = False
+    with_offset: bool = False
+
+    @property
+    def carries_offset(self) -> bool:
+        """Whether an offset follows the payload, unless the client acknowledges the event."""
+        return self.stored or self.with_offset
 
 
 _ROWS = (
-    ServerEvent("connected", "you are connected; the first event of each connect"),
-    ServerEvent("clientJoined", "another client has connected"),
-    ServerEvent("clientLeft", "another client is gone"),
-    ServerEvent("messageReceived", "your `message` has arrived"),
-    ServerEvent("messageBroadcast", "another client's `message`", stored=True),
-    ServerEvent("roomJoined", "you are in the room"),
-    ServerEvent("roomLeft", "you are not in the room any more"),
-    ServerEvent("roomMessage", "a client's message to a room", stored=True),
+    ServerEvent(
+        "connected",
+        "you are connected; the first event of each connect",
+        payloads.Connected(),
+        with_offset=True,
+    ),
+    ServerEvent("clientJoined", "another client has connected", payloads.ClientSeen()),
+    ServerEvent("clientLeft", "another client is gone", payloads.ClientSeen()),
+    ServerEvent("messageReceived", "your `message` has arrived", payloads.MessageReceived()),
+    ServerEvent(
+        "messageBroadcast", "another client's `message`", payloads.MessageBroadcast(), stored=True
+    ),
+    ServerEvent("roomJoined", "you are in the room", payloads.RoomChange()),
+    ServerEvent("roomLeft", "you are not in the room any more", payloads.RoomLeft()),
+    ServerEvent("roomMessage", "a client's message to a room", payloads.RoomMessage(), stored=True),
     ServerEvent(
         "notification",
         "a notice to show",
+        payloads.Notification(),
         stored=True,
         from_backends=True,
         schema=NotificationSchema(),
@@ -60,6 +79,7 @@ _ROWS = (
     ServerEvent(
         "chatMessage",
         "a chat message",
+        payloads.ChatMessage(),
         stored=True,
         from_backends=True,
         schema=ChatMessageSchema(),
@@ -68,35 +88,63 @@ _ROWS = (
     ServerEvent(
         "whatsappStatusUpdate",
         "a WhatsApp number or message has changed its state",
+        payloads.WhatsAppStatus(),
         stored=True,
         from_backends=True,
         schema=WhatsAppStatusSchema(),
     ),
     ServerEvent(
-        "whatsappMessageUpdate", "a WhatsApp message has changed", stored=True, from_backends=True
-    ),
-    ServerEvent(
-        "conversationUpdate", "a conversation has changed", stored=True, from_backends=True
-    ),
-    ServerEvent("whatsappMessage", "a customer has written", stored=True, from_backends=True),
-    ServerEvent(
-        "whatsappMessageStatus",
-        "a message was sent, delivered, read",
+        "whatsappMessageUpdate",
+        "a WhatsApp message has changed",
+        payloads.OpenPayload(),
         stored=True,
         from_backends=True,
     ),
-    ServerEvent("whatsappGeneralJoined", "you are in `whatsapp:general`"),
-    ServerEvent("whatsappCustomerJoined", "you are in the customer's room"),
-    ServerEvent("whatsappCustomerLeft", "you are not in the customer's room any more"),
-    ServerEvent("exception", "what you sent was refused"),
-    ServerEvent("tokenExpiring", "your token ends soon; send `auth:refresh`"),
-    ServerEvent("serverShutdown", "the server is going down; come back in a while"),
-    ServerEvent("presence", "who has come to or left a room"),
+    ServerEvent(
+        "conversationUpdate",
+        "a conversation has changed",
+        payloads.OpenPayload(),
+        stored=True,
+        from_backends=True,
+    ),
+    ServerEvent(
+        "whatsappMessage",
+        "a customer has written",
+        payloads.WhatsAppMessage(),
+        stored=True,
+        from_backends=True,
+    ),
+    ServerEvent(
+        "whatsappMessageStatus",
+        "a message was sent, delivered, read",
+        payloads.WhatsAppMessageStatus(),
+        stored=True,
+        from_backends=True,
+    ),
+    ServerEvent("whatsappGeneralJoined", "you are in `whatsapp:general`", payloads.RoomChange()),
+    ServerEvent(
+        "whatsappCustomerJoined", "you are in the customer's room", payloads.CustomerRoomChange()
+    ),
+    ServerEvent(
+        "whatsappCustomerLeft",
+        "you are not in the customer's room any more",
+        payloads.CustomerRoomChange(),
+    ),
+    ServerEvent("exception", "what you sent was refused", payloads.Refused()),
+    ServerEvent(
+        "tokenExpiring", "your token ends soon; send `auth:refresh`", payloads.TokenExpiring()
+    ),
+    ServerEvent(
+        "serverShutdown",
+        "the server is going down; come back in a while",
+        payloads.ServerShutdown(),
+    ),
+    ServerEvent("presence", "who has come to or left a room", payloads.PresenceChange()),
 )
 
 SERVER_EVENTS: Mapping[str, ServerEvent] = {row.name: row for row in _ROWS}
 
-_CUSTOM = ServerEvent("", "a custom event", stored=True, from_backends=True)
+_CUSTOM = ServerEvent("", "a custom event", payloads.OpenPayload(), stored=True, from_backends=True)
 
 
 def server_event(name: str) -> ServerEvent:
