@@ -36,7 +36,7 @@ from gtower_realtime.store import open_store
 from gtower_realtime.timestamps import SystemClock, milliseconds
 from gtower_realtime.tokens import KeySource, TokenVerifier, VerificationKey
 from gtower_realtime.whatsapp.webhook import WhatsAppWebhook
-from handlers import api, asyncapi, openapi, operations, pages, whatsapp
+from handlers import api, asyncapi, openapi, operations, pages, typescript, whatsapp
 from handlers.base import BaseHandler, HttpContext
 
 logger = structlog.get_logger(__name__)
@@ -302,6 +302,7 @@ class Application:
             *whatsapp.routes(self.whatsapp),
             *openapi.routes(endpoints),
             *asyncapi.routes(),
+            *typescript.routes(),
             *pages.routes(_static_directory()),
         )
         return tornado.web.Application(
