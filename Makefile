@@ -13,6 +13,7 @@ BUNDLES := $(foreach name,socket.io.min.js socket.io.js socket.io.esm.min.js,$(n
 PYTHON_READY := $(VENV)/.ready
 NODE_READY := node_modules/.ready
 CHARTS := uPlot.iife.min.js uPlot.min.css
+REFERENCE := swagger-ui-bundle.js swagger-ui-bundle.js.LICENSE.txt swagger-ui.css
 VENDOR_READY := $(VENDOR)/socket.io.min.js
 
 .DEFAULT_GOAL := help
@@ -77,5 +78,6 @@ $(NODE_READY): package.json package-lock.json .npmrc
 
 $(VENDOR_READY): $(NODE_READY)
 	@mkdir -p $(VENDOR)
+	cp $(addprefix node_modules/swagger-ui-dist/,$(REFERENCE)) $(VENDOR)/
 	cp $(addprefix node_modules/uplot/dist/,$(CHARTS)) $(VENDOR)/
 	cp $(addprefix node_modules/socket.io-client/dist/,$(BUNDLES)) $(VENDOR)/

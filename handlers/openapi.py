@@ -77,8 +77,8 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     for kind in refusals.KINDS:
         spec.components.example(kind.code, {"value": refusals.example(kind)})
     for tag in dict.fromkeys(_tag(route) for route in routes):
-        module = import_module(f"handlers.{tag}")
-        spec.tag({"name": tag, "description": first_paragraph(module)})
+        told = first_paragraph(import_module(f"handlers.{tag}"))
+        spec.tag({"name": tag, "description": told.removesuffix(" Example row:")})
     for route in routes:
         spec.path(
             path=_PARAMETER.sub(r"{\1}", route.path),

@@ -30,10 +30,11 @@ _CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 
-_PAGES = {"/": "index.html", "/dashboard": "dashboard.html"}
+_PAGES = {"/": "index.html", "/dashboard": "dashboard.html", "/docs": "docs.html"}
 """Pages that have a shorter name than their file."""
 
-_CHARTS = ("uPlot.iife.min.js", "uPlot.min.css")
+_LIBRARIES = ("uPlot.iife.min.js", "uPlot.min.css", "swagger-ui-bundle.js", "swagger-ui.css")
+"""What the pages load besides the client bundle."""
 
 _BUNDLE = (
     "socket.io.js",
@@ -90,12 +91,12 @@ def routes(directory: Path) -> list[Route]:
         for prefix in ("/socket.io", "/vendor")
         for name in _BUNDLE
     ]
-    charts = [
+    libraries = [
         Route(f"/vendor/{name}", FileHandler, {"file": directory / "vendor" / name})
-        for name in _CHARTS
+        for name in _LIBRARIES
     ]
     named = [Route(path, FileHandler, {"file": directory / file}) for path, file in _PAGES.items()]
-    return [*named, *pages, *bundle, *charts]
+    return [*named, *pages, *bundle, *libraries]
 
 
 def _page_files(directory: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""HTTP triggers: one row per endpoint. Example row:
+"""HTTP triggers: an event to whom the path names, one row per endpoint. Example row:
 
     Trigger("/websocket/chat/room/:roomName", "chatMessage", "Chat message sent to room {0}"),
 
