@@ -32,7 +32,7 @@ CHECKS = [
     negative_data_rejection,
     unsupported_method,
 ]
-EXAMPLES = 10
+EXAMPLES = 5
 """For each operation."""
 
 schema = schemathesis.openapi.from_dict(openapi.document(api.routes()))
