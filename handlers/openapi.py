@@ -74,7 +74,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         spec.components.security_scheme(name, scheme)
     for name, (text, schema) in _HEADERS.items():
         spec.components.header(name, {"description": text, "schema": _TEXT | schema})
-    for kind in refusals.KINDS:
+    for kind in refusals.kinds_of(routes):
         spec.components.example(kind.code, {"value": refusals.example(kind)})
     for tag in dict.fromkeys(_tag(route) for route in routes):
         told = first_paragraph(import_module(f"handlers.{tag}"))

@@ -1,6 +1,7 @@
 """What a request may be refused with, for documents: by the kind of handler, then by its row."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from gtower_realtime.errors import (
@@ -16,12 +17,9 @@ from gtower_realtime.errors import (
     Overloaded,
     RateLimited,
     RealtimeError,
-    ReservedEvent,
     StoreUnavailable,
     TooLarge,
-    TooManyRooms,
     Unauthorized,
-    UnknownClient,
     UnsupportedMediaType,
     ValidationFailed,
 )
@@ -39,19 +37,8 @@ _OF_SENDING = (
     StoreUnavailable,
 )
 
-KINDS = (
-    *_OF_THE_API,
-    *_OF_A_BODY,
-    *_OF_SENDING,
-    InternalError,
-    InvalidName,
-    ReservedEvent,
-    UnknownClient,
-    TooManyRooms,
-    NotFound,
-    MethodNotAllowed,
-)
-"""All that a request may be refused with."""
+_OF_PATHS = (NotFound, MethodNotAllowed)
+"""What no operation of the document gives, as they are about what is not there."""
 
 _HEADERS: dict[int, tuple[str, ...]] = {
     405: ("Allow",),
@@ -76,6 +63,18 @@ def refusals_of(route: Route, method: str) -> dict[int, list[type[RealtimeError]
     for kind in sorted(dict.fromkeys(may_be), key=lambda one: (one.http_status, one.code)):
         by_status[kind.http_status].append(kind)
     return dict(by_status)
+
+
+def kinds_of(routes: Iterable[Route]) -> list[type[RealtimeError]]:
+    """Return all that requests to ``routes``, or to other paths, may be refused with."""
+    kinds = [
+        kind
+        for route in routes
+        for method in route.methods()
+        for of_a_status in refusals_of(route, method).values()
+        for kind in of_a_status
+    ]
+    return list(dict.fromkeys([*kinds, *_OF_PATHS]))
 
 
 def headers_of(status: int) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The OpenAPI document: valid, complete, and what the server really takes."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -8,8 +9,12 @@ from openapi_spec_validator import validate
 from tornado.httpclient import AsyncHTTPClient
 
 from gtower_realtime import errors
+from gtower_realtime.application import Application
 from gtower_realtime.errors import RealtimeError, UnknownClient
 from handlers import api, openapi, refusals
+from handlers.base import BaseHandler
+from handlers.documents import DocumentHandler
+from handlers.pages import FileHandler
 from handlers.reads import StatusHandler
 from handlers.routes import Route
 from tests.documented import Documented
@@ -240,3 +245,21 @@ async def test_the_document_is_open_to_tools_of_any_origin_and_cheap_to_ask_for_
         raise_error=False,
     )
     assert again.code == 304
+
+
+OTHER_HANDLERS = (FileHandler, DocumentHandler)
+"""Of the pages and documents, which are no API."""
+
+
+def test_everything_that_is_served_besides_pages_is_in_the_document(
+    application: Application, served: dict[str, Any]
+) -> None:
+    missing = [
+        f"{rule.target_kwargs['route']} is served and in no document: add its module to "
+        "handlers/api.py, so that its Route rows get there."
+        for rule in application.tornado_application.wildcard_router.rules
+        if issubclass(rule.target, BaseHandler)
+        and not issubclass(rule.target, OTHER_HANDLERS)
+        and re.sub(r":([A-Za-z]+)", r"{\1}", rule.target_kwargs["route"]) not in served["paths"]
+    ]
+    assert not missing, "\n".join(missing)
