@@ -30,7 +30,7 @@ def environ() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request and the status of its answer; ``<client>`` is a client that is connected."""
+    """A request and the status of its answer; ``<client>`` is connected, ``<event>`` sent."""
 
     operation: str
     status: int
@@ -123,6 +123,9 @@ REQUESTS = [
     *read("clients/{id}/status", 400, id="x" * 201),
     *read("users/{id}", id="u7"),
     *read("users/{id}", 400, id="x" * 201),
+    *read("events/{id}", id="<event>"),
+    *read("events/{id}", query={"user": "u7", "client": "nobody"}, id="<event>"),
+    *read("events/{id}", 404, id="nothing"),
     *read("analytics"),
     *read("analytics", 400, {"from": "yesterday"}),
     *read("rooms"),
@@ -170,11 +173,13 @@ async def test_each_answer_to_each_request_is_as_documented(
     client = await connect_client()
     await client.ask("joinRoom", "sales")
     answered = set()
+    event = "unknown"
     for asked in REQUESTS:
         method, template = asked.operation.split(" ")
         path = template
         for name, value in asked.names.items():
-            path = path.replace(f"{{{name}}}", quote(value.replace("<client>", client.id), safe=""))
+            given = value.replace("<client>", client.id).replace("<event>", event)
+            path = path.replace(f"{{{name}}}", quote(given, safe=""))
         answer = await http_client.fetch(
             f"{base_url}{path}?{urlencode(asked.query)}",
             method=method,
@@ -189,6 +194,8 @@ async def test_each_answer_to_each_request_is_as_documented(
         content = said["content"][kind]
         value = json.loads(answer.body) if kind == "application/json" else answer.body.decode()
         assert documented.problems(content["schema"], value) == [], str(asked)
+        if answer.code == 201:
+            event = value.get("id", event)
         if answer.code >= 400:
             assert value["error"]["code"] in content["examples"], str(asked)
         for name, header in said["headers"].items():
