@@ -38,6 +38,11 @@ class WebhookHandler(BaseHandler):
         super().initialize(context, route)
         self._webhook: Webhook | None = row["webhook"]
 
+    def set_default_headers(self) -> None:
+        """Let pages of any origin see the answer, as the test page opened from disk does."""
+        super().set_default_headers()
+        self.set_header("Access-Control-Allow-Origin", "*")
+
     def prepare(self) -> None:
         """Refuse what cannot be Meta's before any of the body is read."""
         webhook = self._of_meta()
@@ -67,6 +72,13 @@ class WebhookHandler(BaseHandler):
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
         self.finish(challenge)
+
+    def options(self) -> None:
+        """Answer a browser's preflight request."""
+        self.set_status(204)
+        self.set_header("Access-Control-Allow-Headers", f"Content-Type, {_SIGNATURE}")
+        self.set_header("Access-Control-Max-Age", "600")
+        self.finish()
 
     async def post(self) -> None:
         """Store a signed body and answer 200; what is in it is published after that.

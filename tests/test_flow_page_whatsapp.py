@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Request, Route, expect
 
+from tests import whatsapp_webhooks
 from tests.browser import OpenWindow, windows
 from tests.client_page import CLIENT_PAGE, MARKUP, STATIC, ClientPage, open_client, post, tab_to
 
@@ -347,3 +348,34 @@ async def test_a_page_that_may_not_sign_says_so(browser: str) -> None:
         await expect(ana.button("Simulate a message")).to_be_disabled()
         await expect(ana.button("Simulate a status")).to_be_disabled()
         await expect(ana.button("Join WhatsApp general")).to_be_enabled()
+
+
+@pytest.mark.parametrize("environ", [whatsapp_webhooks.ENVIRON])
+@pytest.mark.parametrize("is_from_disk", [False, True])
+async def test_what_is_simulated_comes_back_through_the_servers_webhook(
+    browser: str, base_url: str, is_from_disk: bool
+) -> None:
+    page = (STATIC / CLIENT_PAGE).as_uri() if is_from_disk else f"{base_url}/{CLIENT_PAGE}"
+    async with windows(browser) as open_window:
+        ana = ClientPage(await open_window(page))
+        await ana.field("Server URL").fill(base_url)
+        await ana.connect()
+        await ana.button("Join WhatsApp general").click()
+        await expect(ana.rooms).to_contain_text("whatsapp:general")
+        await ana.field("App secret").fill("another secret")
+        await ana.button("Simulate a message").click()
+        await expect(ana.field("Webhook answer")).to_contain_text("401 Unauthorized")
+        await ana.field("App secret").fill(whatsapp_webhooks.SECRET)
+        await ana.page.get_by_label(re.compile("Customer.s text")).fill("¿Hay más? 👍")
+        await ana.button("Simulate a message").click()
+        await expect(ana.field("Webhook answer")).to_contain_text("200 OK")
+        await expect(bubbles(ana)).to_contain_text(["¿Hay más? 👍"])
+        await expect(bubbles(ana)).to_contain_text(["Sheena Nelson"])
+        await expect(ana.button(f"Sheena Nelson wa:{NUMBER}")).to_be_visible()
+        for word, marked in (("sent", "✓ sent"), ("read", "✓✓ read"), ("failed", "✓✓ read")):
+            await ana.page.get_by_role("combobox", name="Status").select_option(word)
+            async with ana.page.expect_response("**/whatsapp/webhook") as answered:
+                await ana.button("Simulate a status").click()
+            assert (await answered.value).status == 200
+            await expect(bubbles(ana).nth(1)).to_contain_text(marked)
+        await expect(bubbles(ana)).to_have_count(2)
