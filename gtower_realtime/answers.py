@@ -494,6 +494,22 @@ class Disconnected(Done):
     disconnected = Count()
 
 
+class WebhookReceived(AnswerSchema):
+    """The webhook is stored; what is in it is published after this answer."""
+
+    example: ClassVar[Any] = {"success": True}
+
+    success = always(True)
+
+
+class Replayed(Done):
+    """How many webhooks are worked through again."""
+
+    example: ClassVar[Any] = {"success": True, "message": "Webhooks replayed", "replayed": 2}
+
+    replayed = Count()
+
+
 class Alive(AnswerSchema):
     """The process is alive; its loop was late by `loopLagSeconds` at most, of late."""
 

@@ -36,7 +36,7 @@ from gtower_realtime.store import open_store
 from gtower_realtime.timestamps import SystemClock, milliseconds
 from gtower_realtime.tokens import KeySource, TokenVerifier, VerificationKey
 from gtower_realtime.whatsapp.webhook import WhatsAppWebhook
-from handlers import api, asyncapi, openapi, operations, pages, typescript, whatsapp
+from handlers import api, asyncapi, openapi, operations, pages, typescript
 from handlers.base import BaseHandler, HttpContext
 
 logger = structlog.get_logger(__name__)
@@ -296,10 +296,9 @@ class Application:
 
     def _tornado_application(self) -> tornado.web.Application:
         context = self._http_context
-        endpoints = api.routes()
+        endpoints = api.routes(self.whatsapp)
         routes = (
             *endpoints,
-            *whatsapp.routes(self.whatsapp),
             *openapi.routes(endpoints),
             *asyncapi.routes(),
             *typescript.routes(),

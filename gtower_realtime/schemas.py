@@ -423,6 +423,8 @@ class DisconnectSchema(ClosedSchema):
 class ReplaySchema(ClosedSchema):
     """The body of a request to work through webhooks again; without ``since`` those set aside."""
 
+    example: ClassVar[Any] = {"since": EXAMPLE_TIME}
+
     since = Timestamp(allow_none=True)
 
 

@@ -97,7 +97,7 @@ def undocumented(routes: Iterable[Route]) -> list[str]:
         "a schema of gtower_realtime/answers.py."
         for route in routes
         for method in route.methods()
-        if route.media_type == "application/json" and route.answer_to(method) is None
+        if route.media_type_of(method) == "application/json" and route.answer_to(method) is None
     ]
 
 
@@ -157,7 +157,7 @@ def _responses(schemas: JsonSchemas, route: Route, method: str) -> dict[str, Any
         str(route.success): {
             "description": "Done." if answer is None else first_paragraph(type(answer)),
             "headers": _header_references(headers),
-            "content": {route.media_type: _content(schemas, route, answer)},
+            "content": {route.media_type_of(method): _content(schemas, route, method)},
         }
     }
     for status, kinds in refusals.refusals_of(route, method).items():
@@ -177,14 +177,19 @@ def _responses(schemas: JsonSchemas, route: Route, method: str) -> dict[str, Any
         responses[str(status)] = {
             "description": first_paragraph(type(other)),
             "headers": _header_references(["X-Request-Id"]),
-            "content": {"application/json": _content(schemas, route, other)},
+            "content": {"application/json": _described(schemas, other)},
         }
     return responses
 
 
-def _content(schemas: JsonSchemas, route: Route, answer: Schema | None) -> dict[str, Any]:
+def _content(schemas: JsonSchemas, route: Route, method: str) -> dict[str, Any]:
+    answer = route.answer_to(method)
     if answer is None:
-        return {"schema": {} if route.media_type == "application/json" else _TEXT}
+        return {"schema": {} if route.media_type_of(method) == "application/json" else _TEXT}
+    return _described(schemas, answer)
+
+
+def _described(schemas: JsonSchemas, answer: Schema) -> dict[str, Any]:
     reference = schemas.reference(answer)
     example = _example(answer)
     return {"schema": reference, "example": [example] if answer.many else example}

@@ -52,10 +52,10 @@ class Route:
     handler's methods by that name. The rest is for documents: ``body`` is what a POST must have,
     None for any JSON object; ``parameters`` what a GET, or else a POST, takes besides;
     ``success`` the status of an answer that is no refusal, ``media_type`` what that answer is and
-    ``answer`` its schema, or one for each method; ``other_answers`` those with another status that
-    are no refusals either; ``refusals`` what it may be refused with besides what follows from the
-    handler's kind; ``summary`` a title, when the handler's own documentation is about several
-    routes.
+    ``answer`` its schema, either one or one for each method; ``other_answers`` those with another
+    status that are no refusals either; ``refusals`` what it may be refused with besides what
+    follows from the handler's kind; ``summary`` a title, when the handler's own documentation is
+    about several routes.
     """
 
     path: str
@@ -64,7 +64,7 @@ class Route:
     body: Schema | None = None
     parameters: tuple[Parameter, ...] = ()
     success: int = 200
-    media_type: str = "application/json"
+    media_type: str | Mapping[str, str] = "application/json"
     answer: Schema | Mapping[str, Schema] | None = None
     other_answers: Mapping[int, Schema] = field(default_factory=dict)
     refusals: tuple[type[RealtimeError], ...] = ()
@@ -91,6 +91,11 @@ class Route:
     def answer_to(self, method: str) -> Schema | None:
         """Return the schema of the answer to ``method``, None if it is not declared."""
         return self.answer.get(method) if isinstance(self.answer, Mapping) else self.answer
+
+    def media_type_of(self, method: str) -> str:
+        """Return what the answer to ``method`` is."""
+        one = self.media_type
+        return one if isinstance(one, str) else one.get(method, "application/json")
 
     def description(self, method: str) -> str:
         """Return what the handler and its method say of themselves."""

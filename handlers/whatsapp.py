@@ -5,17 +5,31 @@ It has rules of its own: no API key, Origin or Host counts here, the signature d
 
 from typing import Any, Protocol
 
-from gtower_realtime.errors import Forbidden, NotFound, Unauthorized
+from gtower_realtime.answers import Replayed, WebhookReceived
+from gtower_realtime.errors import (
+    Forbidden,
+    NotFound,
+    Overloaded,
+    StoreUnavailable,
+    TooLarge,
+    Unauthorized,
+)
 from gtower_realtime.schemas import ReplaySchema, load
 from gtower_realtime.timestamps import milliseconds, parse_timestamp
 from handlers.base import ApiHandler, BaseHandler, HttpContext
-from handlers.routes import Route
+from handlers.routes import Parameter, Route
 
 MAX_WEBHOOK_BYTES = 3 * 1024 * 1024
 """What Meta sends at most."""
 
 _SIGNATURE = "X-Hub-Signature-256"
 _REPLAY_SCHEMA = ReplaySchema()
+_TEXT = {"type": "string"}
+_HANDSHAKE = (
+    Parameter("hub.mode", "`subscribe`.", _TEXT),
+    Parameter("hub.verify_token", "The verify token of the settings.", _TEXT),
+    Parameter("hub.challenge", "What the answer is to be.", _TEXT),
+)
 
 
 class Webhook(Protocol):
@@ -144,6 +158,28 @@ def routes(webhook: Webhook | None) -> list[Route]:
     """Return the routes of the webhook; all of them are 404 without one."""
     arguments = {"webhook": webhook}
     return [
-        Route("/whatsapp/webhook", WebhookHandler, arguments),
-        Route("/whatsapp/replay", ReplayHandler, arguments, body=_REPLAY_SCHEMA),
+        Route(
+            "/whatsapp/webhook",
+            WebhookHandler,
+            arguments,
+            parameters=_HANDSHAKE,
+            media_type={"get": "text/plain"},
+            answer={"post": WebhookReceived()},
+            refusals=(
+                Unauthorized,
+                Forbidden,
+                NotFound,
+                TooLarge,
+                StoreUnavailable,
+                Overloaded,
+            ),
+        ),
+        Route(
+            "/whatsapp/replay",
+            ReplayHandler,
+            arguments,
+            body=_REPLAY_SCHEMA,
+            answer=Replayed(),
+            refusals=(NotFound, StoreUnavailable, Overloaded),
+        ),
     ]

@@ -1,5 +1,6 @@
 """What a running server answers, request by request, held against its own OpenAPI document."""
 
+import hmac
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from tests.documented import Documented
 
 DOCUMENT = openapi.document(api.routes())
 ADMIN = "admin-key-of-twenty-or-more"
+APP_SECRET = "app-secret-of-twenty-or-more"
+VERIFY_TOKEN = "verify-token-of-ours"
 READER = "reader-key-of-twenty-or-more"
 
 pytestmark = pytest.mark.gen_test
@@ -25,6 +28,8 @@ def environ() -> dict[str, str]:
     return {
         "GTOWER_API_KEYS": f"ops:admin:{ADMIN},reader:read:{READER}",
         "GTOWER_MAX_BODY_BYTES": "2000",
+        "GTOWER_WHATSAPP_APP_SECRET": APP_SECRET,
+        "GTOWER_WHATSAPP_VERIFY_TOKEN": VERIFY_TOKEN,
     }
 
 
@@ -48,6 +53,8 @@ CHAT = {"id": "1", "senderId": "s", "senderName": "S", "content": "c"}
 STATE = {"status": "connected"}
 ANY = {"a": 1}
 KEY = {"Idempotency-Key": "key-1"}
+HANDSHAKE = {"hub.mode": "subscribe", "hub.verify_token": VERIFY_TOKEN, "hub.challenge": "115"}
+SIGNED = "sha256=" + hmac.digest(APP_SECRET.encode(), b"{}", "sha256").hex()
 
 
 def trigger(path: str, body: Any, **names: str) -> list[Asked]:
@@ -153,6 +160,12 @@ REQUESTS = [
     Asked("POST /websocket/users/{id}/disconnect", 400, {"id": "u7"}, body={"reason": ""}),
     Asked("POST /websocket/clients/{id}/disconnect", 404, {"id": "nobody"}, body={}),
     Asked("POST /websocket/clients/{id}/disconnect", 200, {"id": "<client>"}, body={}),
+    Asked("GET /whatsapp/webhook", 200, query=HANDSHAKE),
+    Asked("GET /whatsapp/webhook", 403, query={**HANDSHAKE, "hub.verify_token": "wrong"}),
+    Asked("POST /whatsapp/webhook", 200, body={}, headers={"X-Hub-Signature-256": SIGNED}),
+    Asked("POST /whatsapp/webhook", 401, body={}),
+    Asked("POST /whatsapp/replay", 200, body={}),
+    Asked("POST /whatsapp/replay", 400, body={"since": "yesterday"}),
     Asked("GET /metrics", 200),
     Asked("GET /metrics", 401, headers={"X-API-Key": "unknown"}),
     Asked("GET /healthz", 200),
