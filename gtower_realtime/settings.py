@@ -309,7 +309,7 @@ class Settings:
     rate_joins: Rate = _setting(
         "20/100",
         Rate.parse,
-        "Rooms that one client joins or leaves",
+        "Rooms that one client joins, leaves or reads the history of",
         unit="per second/burst",
         reloads=True,
     )

@@ -6,6 +6,7 @@ from gtower_realtime.application import Application
 from gtower_realtime.errors import RateLimited
 from gtower_realtime.gateway.pace import MAX_SECONDS_OVER, Pace
 from gtower_realtime.limits import Rate
+from gtower_realtime.metrics import values
 from tests.conftest import ConnectClient
 
 
@@ -152,3 +153,22 @@ class TestOverTheWire:
         await client.socket.wait()
         with pytest.raises(RateLimited):
             application.connection_limits.admit("127.0.0.1", application.clock.monotonic())
+
+    @pytest.mark.parametrize("environ", [{"GTOWER_RATE_JOINS": "1/2"}])
+    @pytest.mark.parametrize(
+        ("event", "argument"),
+        [("joinRoom", "sales"), ("leaveRoom", "sales"), ("history", {"room": "sales"})],
+    )
+    @pytest.mark.gen_test
+    async def test_what_costs_more_waits_sooner(
+        self,
+        application: Application,
+        connect_client: ConnectClient,
+        event: str,
+        argument: str | dict[str, str],
+    ) -> None:
+        client = await connect_client()
+        assert [(await client.ask(event, argument))["ok"] for _ in range(2)] == [True, True]
+        before = values(application.metrics.rate_limited).get("joins", 0)
+        assert (await client.ask(event, argument))["ok"]
+        assert values(application.metrics.rate_limited)["joins"] == before + 1

@@ -3,6 +3,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gtower_realtime import strict_json
 
@@ -61,6 +63,33 @@ def test_the_depth_may_be_chosen() -> None:
     assert strict_json.loads("[[1]]", 2) == [[1]]
     with pytest.raises(ValueError, match="nested deeper than 2 levels"):
         strict_json.loads("[[[1]]]", 2)
+
+
+def depth_of(value: Any) -> int:
+    """Return how many levels ``value`` has."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + max(map(depth_of, value), default=0) if isinstance(value, list) else 0
+
+
+@given(
+    st.recursive(
+        st.integers(-9, 9) | st.text('[]{}\\"a', max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.text('[]{}\\"a', max_size=2), inner, max_size=3)
+        ),
+        max_leaves=12,
+    ),
+    st.integers(1, 6),
+)
+def test_depth_is_counted_as_a_walk_through_the_value_would(value: Any, limit: int) -> None:
+    document = strict_json.dumps(value)
+    if depth_of(value) <= limit:
+        assert strict_json.loads(document, limit) == value
+    else:
+        with pytest.raises(ValueError, match=f"nested deeper than {limit} levels"):
+            strict_json.loads(document, limit)
 
 
 def test_a_document_of_any_depth_is_refused_without_overflow() -> None:

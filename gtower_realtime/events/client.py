@@ -131,6 +131,7 @@ _ROWS = (
         "read what a room has had",
         acknowledgements.HistoryAcknowledgement(),
         HistoryArgument(),
+        rate="joins",
     ),
     ClientEvent(
         "presence",
