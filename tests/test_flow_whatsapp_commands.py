@@ -45,6 +45,18 @@ def run(io_loop: IOLoop) -> Run:
     return run
 
 
+async def test_the_server_is_where_the_settings_say(run: Run) -> None:
+    elsewhere = {"GTOWER_HOST": "127.0.0.1", "GTOWER_PORT": "1"}
+    simulated = await run("simulate", "text", **elsewhere)
+    assert simulated.exit_code == os.EX_UNAVAILABLE
+    assert "no answer from http://127.0.0.1:1/whatsapp/webhook" in simulated.output
+    replayed = await run("replay", **elsewhere)
+    assert "no answer from http://127.0.0.1:1/whatsapp/replay" in replayed.output
+    hidden = await run("simulate", "text", GTOWER_HOST="unix:/run/gtower.sock")
+    assert hidden.exit_code == os.EX_USAGE
+    assert "listens on unix:/run/gtower.sock; --url names" in hidden.output
+
+
 # verify
 
 

@@ -1,20 +1,18 @@
-"""What the commands of the webhook share: how they call it, and how they leave."""
+"""What the commands of the webhook share: its settings, and how they call it."""
 
 import os
-import sys
 from collections.abc import Mapping
 from http.client import HTTPException
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import click
 
 from gtower_realtime.commands.options import load_settings
+from gtower_realtime.commands.server_access import fail, server_url
 from gtower_realtime.setting_values import url as url_value
 from gtower_realtime.settings import Settings
-
-DEFAULT_URL = "http://localhost:3000"
 
 _TIMEOUT_SECONDS = 10.0
 
@@ -36,6 +34,14 @@ def webhook_settings() -> Settings:
             os.EX_CONFIG,
         )
     return settings
+
+
+def address_of(path: str) -> str:
+    """Return where a server with these settings has ``path``."""
+    url = server_url(None)
+    if url.startswith("unix:"):
+        fail(f"the server listens on {url}; --url names the address of its proxy", os.EX_USAGE)
+    return url + path
 
 
 def call(url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
@@ -61,9 +67,3 @@ def call(url: str, body: bytes | None = None, headers: Mapping[str, str] | None 
 class _NoRedirects(HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
         return None
-
-
-def fail(sentence: str, status: int) -> NoReturn:
-    """Say what is wrong, and end with ``status``."""
-    click.echo(f"Error: {sentence}", err=True)
-    sys.exit(status)

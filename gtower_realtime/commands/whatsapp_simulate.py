@@ -7,7 +7,8 @@ import time
 
 import click
 
-from gtower_realtime.commands.webhook_calls import DEFAULT_URL, call, fail, webhook_settings
+from gtower_realtime.commands.server_access import fail
+from gtower_realtime.commands.webhook_calls import address_of, call, webhook_settings
 from gtower_realtime.whatsapp.signature import HEADER, sign
 from gtower_realtime.whatsapp.simulation import (
     MESSAGE_TYPES,
@@ -19,9 +20,7 @@ from gtower_realtime.whatsapp.simulation import (
 
 @click.command()
 @click.argument("kind", type=click.Choice([*MESSAGE_TYPES, *STATUSES]), metavar="KIND")
-@click.option(
-    "--url", default=f"{DEFAULT_URL}/whatsapp/webhook", show_default=True, help="Where to post it."
-)
+@click.option("--url", help="Where to post it. [default: the webhook where the settings say]")
 @click.option("--number", default="16505551234", show_default=True, help="The customer's number.")
 @click.option("--name", default="Sheena Nelson", show_default=True, help="The customer's name.")
 @click.option("--text", default="Hello!", show_default=True, help="What the customer says.")
@@ -32,7 +31,7 @@ from gtower_realtime.whatsapp.simulation import (
 def simulate(
     *,
     kind: str,
-    url: str,
+    url: str | None,
     number: str,
     name: str,
     text: str,
@@ -65,6 +64,7 @@ def simulate(
         shown = {"body": body.decode(), "signature": signature}
         click.echo(json.dumps(shown) if as_json else f"{HEADER}: {signature}\n\n{body.decode()}")
         return
+    url = url or address_of("/whatsapp/webhook")
     answer = call(url, body, {"Content-Type": "application/json", HEADER: signature})
     if answer.status != 200:
         fail(

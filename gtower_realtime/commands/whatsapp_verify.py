@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 import click
 
-from gtower_realtime.commands.webhook_calls import call, fail, webhook_settings
+from gtower_realtime.commands.server_access import fail
+from gtower_realtime.commands.webhook_calls import call, webhook_settings
 from gtower_realtime.settings import Settings
 from gtower_realtime.whatsapp.signature import HEADER, is_signed
 
