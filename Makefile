@@ -1,6 +1,8 @@
 # The commands of a checkout. `make help` lists them.
 PYTHON ?= python3
 ARGS ?=
+# Most tests wait for browsers, servers and clients: two at once take little more of a machine.
+JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,7 +31,7 @@ run: install  ## Serve on port 3000 (ARGS="--log-level debug" adds options)
 	@exec $(BIN)/python run.py serve $(ARGS)
 
 test: install  ## Run all tests (ARGS="-k rooms" picks some)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 bench: install  ## Measure beside Node and python-socketio (BENCH=W1,W3 picks, N=1000 sizes)
 	@$(MAKE) --no-print-directory -C benchmarks INTERPRETER=$(abspath $(BIN)/python)

@@ -440,7 +440,9 @@ async def test_a_handler_that_fails_is_answered_once_and_logged_once_a_second(
     assert metrics.registry.get_sample_value("gtower_events_refused_total", refused) == 51
 
 
-@pytest.mark.parametrize("answer", [object(), {1j: 2}, {"a": {object()}}], ids=repr)
+@pytest.mark.parametrize(
+    "answer", [object(), {1j: 2}, {"a": {object()}}], ids=["object", "key", "set"]
+)
 async def test_an_answer_that_json_cannot_say_is_a_fault_of_the_handler(
     serve: Serve, base_url: str, answer: Any
 ) -> None:

@@ -42,7 +42,7 @@ def test_the_check_of_the_page_works(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (checked.returncode, checked.stdout) == (0, "The settings are valid.\n")
+    assert (checked.returncode, checked.stdout.splitlines()[-1]) == (0, "The settings are valid.")
 
 
 def test_the_places_of_the_page_are_those_of_the_units() -> None:

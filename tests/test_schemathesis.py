@@ -42,7 +42,14 @@ schema = schemathesis.openapi.from_dict(openapi.document(api.routes()))
 def running_server() -> Iterator[str]:
     """Run one server for all tests and give its URL."""
     with asyncio.Runner() as runner:
-        server = ServerProcess({"GTOWER_DATABASE_URL": "memory:", "GTOWER_LOG_LEVEL": "warning"})
+        server = ServerProcess(
+            {
+                "GTOWER_DATABASE_URL": "memory:",
+                "GTOWER_LOG_LEVEL": "warning",
+                "GTOWER_WHATSAPP_APP_SECRET": "app-secret-of-twenty-or-more",
+                "GTOWER_WHATSAPP_VERIFY_TOKEN": "verify-token-of-ours",
+            }
+        )
         runner.run(server.start())
         yield server.url
         runner.run(server.stop())

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import os
+import random
 import socket
 import struct
 from collections.abc import Callable
@@ -19,6 +19,9 @@ SEPARATOR = "\x1e"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 """What RFC 6455, section 1.3, answers to :data:`KEY`."""
+
+_MASKS = random.Random(6455)
+"""The same in each process: frames are parameters of tests, which have to have the same names."""
 
 
 @dataclass
@@ -222,7 +225,7 @@ def frame(
     if not is_masked:
         return bytes(head) + plain
     head[1] |= 0x80
-    mask = os.urandom(4)
+    mask = _MASKS.randbytes(4)
     key = (mask * (len(plain) // 4 + 1))[: len(plain)]
     masked = (int.from_bytes(plain) ^ int.from_bytes(key)).to_bytes(len(plain))
     return bytes(head) + mask + masked
