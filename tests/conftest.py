@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,16 @@ PATIENCE_SECONDS = 20
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add options of our own."""
     parser.addoption("--screenshots", metavar="DIR", help="keep pictures of the pages there")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give the tests that Schemathesis makes of one function names of their own.
+
+    Processes that share the tests run each name once.
+    """
+    operation = getattr(item, "operation_label", None)
+    if operation is not None:
+        item._id = replace(item.id, params=operation)
 
 
 @pytest.fixture
