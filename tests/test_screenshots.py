@@ -51,10 +51,16 @@ async def watched(page: Page) -> None:
     await expect(page.get_by_role("list", name="Events", exact=True)).to_contain_text("dealWon")
 
 
+async def listed(page: Page) -> None:
+    """Show the HTTP API once its operations are there."""
+    await expect(page.get_by_text("/websocket/notify/broadcast")).to_be_visible()
+
+
 PAGES: dict[str, tuple[str, Prepare]] = {
     "start": ("/", nothing),
     "test-client": ("/websocket-client-example.html", connected),
     "dashboard": ("/dashboard", watched),
+    "api": ("/docs", listed),
 }
 
 
