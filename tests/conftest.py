@@ -175,8 +175,8 @@ chromium = requires_binary("chromium", package="chromium")
 node = requires_binary("node", package="nodejs")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[str]:
-    """Run one browser for all tests, and give its address."""
+    """Run one browser for the tests of a file, and give its address."""
     with running_browser(chromium) as address:
         yield address
