@@ -1,17 +1,16 @@
 """Public keys that an issuer of tokens publishes: a JSON Web Key Set (RFC 7517) behind a URL.
 
-A `tokens.KeySource` that fetches with Tornado's client; knows nothing of the tokens themselves.
+A `tokens.KeySource` that fetches by HTTP; knows nothing of the tokens themselves.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
-from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from gtower_realtime import strict_json
 from gtower_realtime.errors import Overloaded
+from gtower_realtime.fetching import fetch
 from gtower_realtime.limits import Rate, TokenBucket
 from gtower_realtime.ports import Clock
 from gtower_realtime.setting_values import key_set_url
@@ -34,29 +33,8 @@ Fetch = Callable[[str], Awaitable[bytes]]
 
 
 async def fetch_over_http(url: str, timeout_seconds: float = FETCH_TIMEOUT_SECONDS) -> bytes:
-    """Return the body behind ``url``, of at most 256 KB, within ``timeout_seconds`` in all.
-
-    Redirects are not followed: they would lead past the rule of `setting_values.key_set_url`.
-
-    Raises:
-        OSError: it cannot be reached, does not answer in time, or answers anything but 2xx.
-    """
-    client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_KEY_SET_BYTES)
-    request = HTTPRequest(
-        url,
-        headers={"Accept": "application/json"},
-        connect_timeout=timeout_seconds,
-        request_timeout=timeout_seconds,
-        follow_redirects=False,
-        decompress_response=False,
-    )
-    try:
-        response = await client.fetch(request)
-    except HTTPClientError as problem:
-        raise OSError(str(problem)) from None
-    finally:
-        client.close()
-    return response.body
+    """Return the body behind ``url``, of at most 256 KB; see `fetching.fetch`."""
+    return await fetch(url, timeout_seconds=timeout_seconds, max_bytes=MAX_KEY_SET_BYTES)
 
 
 class KeySet:

@@ -1,8 +1,8 @@
 """Everything the server does, as plain methods: what clients ask for, and what back-ends send.
 
 Knows no Tornado, no Socket.IO and no database: it talks to `ports.Transport` and, through the
-journal, to `ports.Store`. Code in the same process uses the methods of "Sending" directly; see
-docs/embedding.md.
+journal, to `ports.Store`. Code in the same process uses the methods of "Sending" and of `Senders`
+directly; see docs/embedding.md.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from gtower_realtime.ports import MAX_HISTORY_BYTES, Clock, Offset, Target, Tran
 from gtower_realtime.presence import Presence
 from gtower_realtime.publishing import AS_USUAL, Delivery, Publisher, Receipt
 from gtower_realtime.records import StoredEvent, StoredSession
-from gtower_realtime.schemas import WHOLE
+from gtower_realtime.senders import Senders
 from gtower_realtime.sessions import Sessions
 from gtower_realtime.timestamps import format_timestamp, from_milliseconds, milliseconds
 from gtower_realtime.tokens import Identity, TokenVerifier
@@ -61,7 +61,7 @@ _TOKEN_EXPIRED = 4202
 _RETRY_SOON = {"Retry-After": "1"}
 
 
-class RealtimeService:
+class RealtimeService(Senders):
     """The realtime server without its wires.
 
     Without a ``verifier`` clients need no token. ``presence_rooms`` are what the names of rooms
@@ -494,7 +494,7 @@ class RealtimeService:
         )
         return mapped(answered, lambda answer_and_whether_replayed: answer_and_whether_replayed[0])
 
-    # Sending: what back-ends and code in the same process use
+    # Sending: what back-ends and code in the same process use; see also `Senders`
 
     async def send(
         self,
@@ -585,83 +585,6 @@ class RealtimeService:
         """
         target = Target(rooms=(WHATSAPP_GENERAL_ROOM, whatsapp_customer_room(customer_id)))
         return self._publisher.publish(event, payload, target, also=also)
-
-    async def notify_client(self, client_id: str, notification: Mapping[str, Any]) -> Receipt:
-        """Send `notification` to one client. Raises as :meth:`send` does."""
-        return await self.send_event_to_client(client_id, "notification", notification)
-
-    async def notify_room(self, room: str, notification: Mapping[str, Any]) -> Receipt:
-        """Send `notification` to a room. Raises as :meth:`send` does."""
-        return await self.send_event_to_room(room, "notification", notification)
-
-    async def notify_user(self, user_id: str, notification: Mapping[str, Any]) -> Receipt:
-        """Send `notification` to all connections of a user. Raises as :meth:`send` does."""
-        return await self.send_event_to_user(user_id, "notification", notification)
-
-    async def broadcast_notification(self, notification: Mapping[str, Any]) -> Receipt:
-        """Send `notification` to everyone. Raises as :meth:`send` does."""
-        return await self.broadcast_event("notification", notification)
-
-    async def send_chat_to_client(self, client_id: str, message: Mapping[str, Any]) -> Receipt:
-        """Send `chatMessage` to one client. Raises as :meth:`send` does."""
-        return await self.send_event_to_client(client_id, "chatMessage", message)
-
-    async def send_chat_to_room(self, room: str, message: Mapping[str, Any]) -> Receipt:
-        """Send `chatMessage` to a room. Raises as :meth:`send` does."""
-        return await self.send_event_to_room(room, "chatMessage", message)
-
-    async def send_chat_to_user(self, user_id: str, message: Mapping[str, Any]) -> Receipt:
-        """Send `chatMessage` to all connections of a user. Raises as :meth:`send` does."""
-        return await self.send_event_to_user(user_id, "chatMessage", message)
-
-    async def send_whatsapp_status(self, client_id: str, status: Mapping[str, Any]) -> Receipt:
-        """Send `whatsappStatusUpdate` to one client. Raises as :meth:`send` does."""
-        return await self.send_event_to_client(client_id, "whatsappStatusUpdate", status)
-
-    async def send_whatsapp_message_update(
-        self, client_id: str, update: Mapping[str, Any]
-    ) -> Receipt:
-        """Send `whatsappMessageUpdate` to one client. Raises as :meth:`send` does."""
-        return await self.send_event_to_client(client_id, "whatsappMessageUpdate", update)
-
-    async def send_conversation_update(self, client_id: str, update: Mapping[str, Any]) -> Receipt:
-        """Send `conversationUpdate` to one client. Raises as :meth:`send` does."""
-        return await self.send_event_to_client(client_id, "conversationUpdate", update)
-
-    async def send_event_to_client(
-        self, client_id: str, event: str, body: Mapping[str, Any]
-    ) -> Receipt:
-        """Send any event to one client. Raises as :meth:`send` does."""
-        return await self._send_own(event, body, Target.client(client_id))
-
-    async def send_event_to_room(self, room: str, event: str, body: Mapping[str, Any]) -> Receipt:
-        """Send any event to a room. Raises as :meth:`send` does."""
-        return await self._send_own(event, body, Target.room(room))
-
-    async def send_event_to_rooms(
-        self, rooms: tuple[str, ...], event: str, body: Mapping[str, Any]
-    ) -> Receipt:
-        """Send any event to the union of rooms, one copy each. Raises as :meth:`send` does."""
-        return await self._send_own(event, body, Target(rooms=rooms))
-
-    async def send_event_to_user(
-        self, user_id: str, event: str, body: Mapping[str, Any]
-    ) -> Receipt:
-        """Send any event to all connections of a user. Raises as :meth:`send` does."""
-        return await self._send_own(event, body, Target.user(user_id))
-
-    async def broadcast_event(self, event: str, body: Mapping[str, Any]) -> Receipt:
-        """Send any event to everyone. Raises as :meth:`send` does."""
-        return await self._send_own(event, body, Target.all())
-
-    async def _send_own(self, event: str, body: Mapping[str, Any], target: Target) -> Receipt:
-        # A body from HTTP was parsed strictly; one from Python code may hold anything.
-        try:
-            strict_json.check(body)
-        except ValueError as problem:
-            sentence = f"The body cannot be sent as JSON: {problem}."
-            raise ValidationFailed(sentence, fields={WHOLE: [sentence]}) from None
-        return await self.send(event, body, target)
 
     # Asking; see also :attr:`directory` and :attr:`analytics`
 

@@ -63,10 +63,11 @@ FLOORS = (
         "batches",
         "monitor",
         "draining",
+        "senders",
         "service",
     ),
     # What two of the edges share.
-    ("http1", "bodies"),
+    ("http1", "bodies", "fetching"),
     EDGES,
     # The composition root.
     ("application",),
@@ -104,12 +105,12 @@ TECHNOLOGIES = {
     "tornado": {
         "http1",
         "bodies",
+        "fetching",
         "engineio",
         "gateway",
         "handlers",
         "application",
         "server",
-        "key_sets",
         "whatsapp",
     },
 }

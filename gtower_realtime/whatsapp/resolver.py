@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import structlog
-from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.httputil import url_concat
-from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from gtower_realtime import strict_json
+from gtower_realtime.fetching import NotThere, fetch
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import MAX_CUSTOMER_ID, problem_with_name
 from gtower_realtime.ports import Clock
@@ -34,29 +33,11 @@ Fetch = Callable[[str], Awaitable[bytes | None]]
 
 
 async def fetch_over_http(url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> bytes | None:
-    """Return the body behind ``url``, None for a 404, within ``timeout_seconds`` in all.
-
-    Raises:
-        OSError: it cannot be reached, does not answer in time, or answers anything else but 2xx.
-    """
-    client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=_MAX_ANSWER_BYTES)
-    request = HTTPRequest(
-        url,
-        headers={"Accept": "application/json"},
-        connect_timeout=timeout_seconds,
-        request_timeout=timeout_seconds,
-        follow_redirects=False,
-        decompress_response=False,
-    )
+    """Return the body behind ``url``, None for a 404; see `fetching.fetch`."""
     try:
-        response = await client.fetch(request)
-    except HTTPClientError as problem:
-        if problem.code == 404:
-            return None
-        raise OSError(str(problem)) from None
-    finally:
-        client.close()
-    return response.body
+        return await fetch(url, timeout_seconds=timeout_seconds, max_bytes=_MAX_ANSWER_BYTES)
+    except NotThere:
+        return None
 
 
 class _Remembered(NamedTuple):
