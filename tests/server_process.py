@@ -1,6 +1,7 @@
 """The server as a process of its own, that tests kill and start again on the same port."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -139,3 +140,18 @@ async def publish_until_acknowledged(
             await asyncio.sleep(0.02)  # the server is gone; nothing tells when it is back
         else:
             return
+
+
+async def numbers_in_history(url: str, room: str) -> list[int]:
+    """Return ``n`` of each event in the whole history of a room, oldest first."""
+    numbers: list[int] = []
+    after = ""
+    while True:
+        answer = await AsyncHTTPClient().fetch(
+            f"{url}/websocket/rooms/{room}/history?limit=300{after}"
+        )
+        page = json.loads(answer.body)
+        numbers += [event["data"]["n"] for event in page["events"]]
+        if not page["more"]:
+            return numbers
+        after = f"&after={page['events'][-1]['offset']}"

@@ -11,7 +11,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
 
 from gtower_realtime.settings import Settings
@@ -19,7 +18,11 @@ from gtower_realtime.store import open_store
 from tests.command import command
 from tests.postgresql import PostgresqlServer
 from tests.returning_client import ReturningClient
-from tests.server_process import ServerProcess, publish_until_acknowledged
+from tests.server_process import (
+    ServerProcess,
+    numbers_in_history,
+    publish_until_acknowledged,
+)
 from tests.stores import some_events
 
 ROOM = "ledger"
@@ -42,20 +45,6 @@ def server(io_loop: IOLoop, state: Path) -> Iterator[ServerProcess]:
 async def publish(server: ServerProcess, n: int) -> None:
     url = f"{server.url}/websocket/event/room/{ROOM}/tick"
     await publish_until_acknowledged(url, json.dumps({"n": n}), f"tick-{n}")
-
-
-async def history(server: ServerProcess) -> list[int]:
-    numbers: list[int] = []
-    after = ""
-    while True:
-        answer = await AsyncHTTPClient().fetch(
-            f"{server.url}/websocket/rooms/{ROOM}/history?limit=300{after}"
-        )
-        page = json.loads(answer.body)
-        numbers += [event["data"]["n"] for event in page["events"]]
-        if not page["more"]:
-            return numbers
-        after = f"&after={page['events'][-1]['offset']}"
 
 
 @pytest.mark.gen_test(timeout=180)
@@ -91,7 +80,7 @@ async def test_a_backup_under_load_comes_back_and_nobody_is_told_that_nothing_is
     assert (restored.status, restored.errors) == (0, "")
     await server.start()
     await client.until(lambda: len(client.connects) == 2 and client.joined == 2)
-    there = await history(server)
+    there = await numbers_in_history(server.url, ROOM)
     assert there == acknowledged[: len(there)]
     assert before <= len(there) < len(acknowledged)
     assert made.said["events"] == restored.said["events"] == len(there)
@@ -101,7 +90,7 @@ async def test_a_backup_under_load_comes_back_and_nobody_is_told_that_nothing_is
     await publish(server, -1)
     await client.until(lambda: client.ticks[-1] == -1)
     assert client.ticks == [*acknowledged, -1]
-    assert await history(server) == [*there, -1]
+    assert await numbers_in_history(server.url, ROOM) == [*there, -1]
     assert await server.stop() == 0
     await client.stop()
 

@@ -15,7 +15,11 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
 
 from tests.returning_client import ReturningClient
-from tests.server_process import ServerProcess, publish_until_acknowledged
+from tests.server_process import (
+    ServerProcess,
+    numbers_in_history,
+    publish_until_acknowledged,
+)
 from tests.socketio_wire import open_wire
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "4"))
@@ -38,20 +42,6 @@ def server(io_loop: IOLoop, store_environ: dict[str, str]) -> Iterator[ServerPro
     io_loop.run_sync(process.start)
     yield process
     io_loop.run_sync(process.kill)
-
-
-async def read_history(server: ServerProcess) -> list[int]:
-    numbers: list[int] = []
-    after = ""
-    while True:
-        answer = await AsyncHTTPClient().fetch(
-            f"{server.url}/websocket/rooms/{ROOM}/history?limit=300{after}"
-        )
-        page = json.loads(answer.body)
-        numbers += [event["data"]["n"] for event in page["events"]]
-        if not page["more"]:
-            return numbers
-        after = f"&after={page['events'][-1]['offset']}"
 
 
 @pytest.mark.gen_test(timeout=60 + 10 * KILLS)
@@ -83,7 +73,7 @@ async def test_everything_acknowledged_is_delivered_once_in_order_and_in_the_his
     await publishing
     await client.until(lambda: len(client.ticks) >= len(acknowledged))
     assert client.ticks == acknowledged == list(range(len(acknowledged)))
-    assert await read_history(server) == acknowledged
+    assert await numbers_in_history(server.url, ROOM) == acknowledged
     assert [report["recovered"] for report in client.connects] == [False, *([True] * KILLS)]
     await client.stop()
     assert await server.stop() == 0
