@@ -21,6 +21,7 @@ READER = "reader-key-0123456789abcdef"
 SALES = "sales-key-0123456789abcdef"
 KEYS = f"boss:admin:{ADMIN},eye:read:{READER},sales:admin:{SALES}:sales-"
 
+MARKUP = "<img src=x onerror=\"document.title='it ran'\">"
 METRIC = re.compile(rb"gtower_[a-z_]+")
 ENDINGS = {"counter": "_total"}
 
@@ -300,6 +301,24 @@ async def test_the_feed_is_filtered_paused_and_cleared(browser: str, base_url: s
         await expect(feed.get_by_text("seen", exact=True)).to_be_visible()
         await page.get_by_role("button", name="Clear").click()
         await expect(feed).to_have_text("Nothing yet.")
+
+
+@pytest.mark.gen_test
+async def test_what_others_have_named_is_shown_as_text(
+    browser: str, base_url: str, connect_client: ConnectClient
+) -> None:
+    client = await connect_client()
+    await client.ask("joinRoom", MARKUP)
+    async with windows(browser) as open_window:
+        page = await open_dashboard(open_window, base_url)
+        await client.ask("roomMessage", {"room": MARKUP, "message": MARKUP})
+        feed = page.get_by_role("list", name="Events", exact=True)
+        await expect(feed).to_contain_text(f"room {MARKUP}")
+        await page.get_by_role("region", name="Rooms").get_by_role("button").last.click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog.get_by_role("heading", level=2)).to_have_text(MARKUP)
+        await expect(dialog.get_by_role("list", name="History")).to_contain_text("roomMessage")
+        await expect(page).to_have_title(re.compile("^Dashboard"))
 
 
 @pytest.mark.gen_test

@@ -139,6 +139,14 @@ PROOFS = {
         "a_back_end_that_fails_is_left_alone_for_a_while",
     ],
     # Who reads logs or settings
+    # Who opens the dashboard
+    "watches without being allowed": [
+        "a_key_must_allow_everything",
+        "who_was_refused_is_shown_nothing",
+        "without_keys_it_is_for_this_machine_only",
+    ],
+    "has a page in somebody's browser": ["pages_of_others_cannot_watch"],
+    "names rooms or events so that": ["what_others_have_named_is_shown_as_text"],
     "looks for keys and tokens": [
         "no_message_and_no_repr_shows_a_secret",
         "nothing_of_a_token_or_a_key_is_logged_or_shown",
