@@ -16,9 +16,8 @@ import structlog
 from gtower_realtime import strict_json
 from gtower_realtime.clients import ClientRegistry
 from gtower_realtime.errors import ValidationFailed
-from gtower_realtime.journal import Journal
 from gtower_realtime.metrics import OTHER, Metrics, values
-from gtower_realtime.ports import Clock
+from gtower_realtime.ports import Clock, EventLog
 from gtower_realtime.records import CountedMinute, MinuteCounted
 from gtower_realtime.timestamps import format_timestamp, from_milliseconds, milliseconds
 
@@ -96,7 +95,7 @@ class Analytics:
     """
 
     def __init__(
-        self, *, journal: Journal, clients: ClientRegistry, clock: Clock, metrics: Metrics
+        self, *, journal: EventLog, clients: ClientRegistry, clock: Clock, metrics: Metrics
     ) -> None:
         self._journal = journal
         self._clients = clients

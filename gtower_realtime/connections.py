@@ -9,11 +9,10 @@ from typing import Any, get_args
 from gtower_realtime.ack_waits import AckWaits
 from gtower_realtime.authentication import Authentication
 from gtower_realtime.clients import Client, ClientRegistry
-from gtower_realtime.journal import Journal
 from gtower_realtime.membership import Rooms
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import user_room
-from gtower_realtime.ports import Clock, Offset, Target, Transport
+from gtower_realtime.ports import Clock, EventLog, Offset, Target, Transport
 from gtower_realtime.presence import Presence
 from gtower_realtime.publishing import Publisher
 from gtower_realtime.records import (
@@ -62,7 +61,7 @@ class Connections:
         self,
         *,
         transport: Transport,
-        journal: Journal,
+        journal: EventLog,
         publisher: Publisher,
         rooms: Rooms,
         authentication: Authentication,
@@ -293,7 +292,7 @@ class Connections:
         """Let nobody come back to a session; a connection that it has is not touched.
 
         It holds at once, and after a restart once the future that is returned is done. Raises as
-        `Journal.record` does.
+        `EventLog.record` does.
         """
         self._sessions.revoke(session)
         ended = SessionEnded(session.client_id)

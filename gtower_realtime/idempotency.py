@@ -20,8 +20,7 @@ from gtower_realtime.errors import (
     StoreUnavailable,
     ValidationFailed,
 )
-from gtower_realtime.journal import Journal
-from gtower_realtime.ports import Clock
+from gtower_realtime.ports import Clock, EventLog
 from gtower_realtime.publishing import Receipt
 from gtower_realtime.records import AnswerGiven, Change, GivenAnswer, StoredEvent
 from gtower_realtime.timestamps import milliseconds
@@ -67,7 +66,7 @@ class OnceOnly:
     neither is. Only successes are kept.
     """
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
+    def __init__(self, journal: EventLog, clock: Clock) -> None:
         self._journal = journal
         self._clock = clock
         self._in_flight: set[str] = set()

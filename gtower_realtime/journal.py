@@ -9,14 +9,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any, Protocol
 
 import structlog
 
 from gtower_realtime.errors import Overloaded, RealtimeError, StoreUnavailable
-from gtower_realtime.ports import Offset, Store
+from gtower_realtime.ports import Addresses, Changes, Offset, Past, Store
 from gtower_realtime.records import (
     Bounds,
     Change,
@@ -44,12 +44,6 @@ _TURN_SECONDS = 0.01
 _READ_SLICE = 20
 _RETRY_AFTER = {"Retry-After": "1"}
 _RETRY_SECONDS = 0.5
-
-Changes = Callable[[int], Sequence[Change]]
-"""Given the number of the place in the log, what to record."""
-
-Addresses = Callable[[], Collection[str]]
-"""Says whose events to read; asked before each read, since it may have become more."""
 
 
 # Classes of their own instead of functions within functions: thousands wait at once in a burst, and
@@ -111,23 +105,6 @@ class _Between:
     outcome: "asyncio.Future[Any]"
     takes_number: bool = False
     size: int = 0
-
-
-@dataclass(slots=True)
-class Past:
-    """Events that only the store holds: all there are up to ``read_until``, if it is complete.
-
-    It is not when there were more than the limit, or the oldest were trimmed already.
-    """
-
-    read_until: int
-    events: list[StoredEvent] = field(default_factory=list)
-    is_complete: bool = True
-
-    @property
-    def size(self) -> int:
-        """The bytes of the events."""
-        return sum(event.size for event in self.events)
 
 
 def _unmeasured(_seconds: float) -> None:
@@ -355,6 +332,9 @@ class Journal:
         finally:
             self._committed(self._now() - began)
         return None
+
+    async def catch_up(self) -> None:
+        """Return at once: nobody else records anything here."""
 
     # Reading what was recorded
 

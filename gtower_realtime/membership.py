@@ -8,10 +8,9 @@ from typing import Any
 from gtower_realtime.authentication import Authentication
 from gtower_realtime.clients import ClientRegistry
 from gtower_realtime.errors import Forbidden, TooManyRooms
-from gtower_realtime.journal import Journal, Past
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import is_user_room
-from gtower_realtime.ports import Clock, Offset, Transport
+from gtower_realtime.ports import Clock, EventLog, Offset, Past, Transport
 from gtower_realtime.presence import Presence
 from gtower_realtime.records import RoomEntered, RoomLeft
 from gtower_realtime.recovery import MAX_REPLAYED_BYTES, MAX_REPLAYED_EVENTS
@@ -40,7 +39,7 @@ class Rooms:
     def __init__(
         self,
         *,
-        journal: Journal,
+        journal: EventLog,
         transport: Transport,
         sessions: Sessions,
         clients: ClientRegistry,

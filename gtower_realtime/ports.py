@@ -4,9 +4,10 @@ Implementations live in rooms of their own (`gateway/`, `store/`); the service a
 only these.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from gtower_realtime.records import (
     GivenAnswer,
     Snapshot,
     StoredEvent,
+    StoredSession,
     StoredWebhook,
     WebhookBacklog,
 )
@@ -174,6 +176,145 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go of everything. Idempotent."""
+
+
+Changes = Callable[[int], Sequence[Change]]
+"""Given the number of the place in the log, what to record."""
+
+Addresses = Callable[[], Collection[str]]
+"""Says whose events to read; asked before each read, since it may have become more."""
+
+
+@dataclass(slots=True)
+class Past:
+    """Events that only the store holds: all there are up to ``read_until``, if it is complete.
+
+    It is not when there were more than the limit, or the oldest were trimmed already.
+    """
+
+    read_until: int
+    events: list[StoredEvent] = field(default_factory=list)
+    is_complete: bool = True
+
+    @property
+    def size(self) -> int:
+        """The bytes of the events."""
+        return sum(event.size for event in self.events)
+
+
+class EventLog(Protocol):
+    """The one order in which things happen: they are recorded, and only then take effect.
+
+    `journal.Journal` is that of one process, `cluster.SharedLog` that of several.
+    """
+
+    first_number: int
+    """The oldest number whose event is kept."""
+    last_number: int
+    """The last number that has taken effect."""
+
+    async def open(self) -> list[StoredSession]:
+        """Begin, and return the sessions that were kept.
+
+        Raises:
+            StoreUnavailable: the store cannot be reached.
+            StoreUnusable: the store is not for this process.
+        """
+
+    async def close(self) -> None:
+        """Record what waits; what comes later fails. Idempotent."""
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of the offsets that a client may come back with."""
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether nothing can be recorded at the moment."""
+
+    @property
+    def queue_length(self) -> int:
+        """How many changes wait to be recorded."""
+
+    def offset(self, number: int) -> Offset:
+        """Return the offset of a number, as clients are told it."""
+
+    def append(
+        self,
+        make_event: Callable[[int], StoredEvent],
+        apply: Callable[[StoredEvent], Any],
+        also: Callable[[StoredEvent], Sequence[Change]] | None = None,
+        *,
+        size: int = 0,
+    ) -> "asyncio.Future[Any]":
+        """Record an event, then ``apply`` it; the future has what that returns.
+
+        What ``also`` returns is recorded in the same transaction. ``size`` is about how many bytes
+        there are to record.
+
+        Events are applied in the order of their numbers; those of one process in the order of the
+        calls. Cancelling the future changes nothing of that. It fails with `StoreUnavailable` when
+        the event was not recorded, and with `Overloaded` when too much waits already: then nobody
+        has seen it.
+        """
+
+    def record(
+        self, changes: Changes, apply: Callable[[int], Any], *, size: int = 0
+    ) -> "asyncio.Future[Any]":
+        """Record ``changes`` between two events and ``apply`` them; see :meth:`append`.
+
+        Both are called with the number of their place. Where many processes write, ``changes`` is
+        called before that is known, with 0.
+        """
+
+    async def catch_up(self) -> None:
+        """Wait until all that was recorded anywhere before this call has taken effect here."""
+
+    @property
+    def window_after(self) -> int:
+        """The number after which every event is in memory."""
+
+    def recent(self, after: int) -> list[StoredEvent]:
+        """Return the events after a number that is not before :attr:`window_after`."""
+
+    async def past(
+        self, addresses: Addresses, after: int, *, max_events: int, max_bytes: int
+    ) -> Past:
+        """Return the events for ``addresses`` after a number that are no longer in memory.
+
+        When it returns, memory holds whatever came after `Past.read_until`, until the next wait.
+        It stops reading, and is not complete, beyond ``max_events`` or ``max_bytes``.
+
+        Raises:
+            StoreUnavailable: the store cannot be read.
+        """
+
+    async def find_answer(self, key: str, now: int) -> GivenAnswer | None:
+        """Return the answer given to an idempotency key. Raises as the store does."""
+
+    async def history(self, room: str, *, after: int, limit: int, now: int) -> list[StoredEvent]:
+        """Return the oldest events of a room after a number; see `Store.history`."""
+
+    async def delete_history(self, room: str) -> int:
+        """Delete the history of a room; how many events it had. Raises as the store does."""
+
+    async def minutes(self, *, since: int, before: int) -> list[CountedMinute]:
+        """Return the minutes that this process has counted. Raises as the store does."""
+
+    async def webhook_backlog(self) -> WebhookBacklog:
+        """Return how much waits in the inbox. Raises as the store does."""
+
+    async def next_webhook(self) -> StoredWebhook | None:
+        """Return the oldest webhook that is waiting. Raises as the store does."""
+
+    async def webhook_marks(self, keys: Collection[str]) -> dict[str, str]:
+        """Return the values of marks by their keys. Raises as the store does."""
+
+    async def replay_webhooks(self, since: int | None) -> int:
+        """Let webhooks wait again; how many. Raises as the store does."""
+
+    async def trim(self, bounds: Bounds, now: int) -> None:
+        """Delete what is beyond the bounds. Raises as the store does."""
 
 
 class Transport(Protocol):

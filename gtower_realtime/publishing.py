@@ -10,9 +10,8 @@ from gtower_realtime import strict_json
 from gtower_realtime.ack_waits import Acknowledged, AckWait, AckWaits
 from gtower_realtime.events.server import SERVER_EVENTS, server_event
 from gtower_realtime.ids import RandomIds
-from gtower_realtime.journal import Journal
 from gtower_realtime.metrics import Metrics
-from gtower_realtime.ports import Clock, Offset, Target, Transport
+from gtower_realtime.ports import Clock, EventLog, Offset, Target, Transport
 from gtower_realtime.records import Change, StoredEvent
 from gtower_realtime.sessions import Sessions, addresses
 from gtower_realtime.timestamps import milliseconds
@@ -77,7 +76,7 @@ class Publisher:
     def __init__(
         self,
         *,
-        journal: Journal,
+        journal: EventLog,
         transport: Transport,
         sessions: Sessions,
         ack_waits: AckWaits,

@@ -6,8 +6,7 @@ Source: connection state recovery of the Socket.IO protocol (`pid` and `offset` 
 from dataclasses import dataclass
 from typing import Literal
 
-from gtower_realtime.journal import Journal, Past
-from gtower_realtime.ports import Clock, Offset
+from gtower_realtime.ports import Clock, EventLog, Offset, Past
 from gtower_realtime.records import StoredEvent
 from gtower_realtime.sessions import MayBeIn, Session, Sessions, missed
 from gtower_realtime.timestamps import milliseconds
@@ -42,7 +41,7 @@ class Comeback:
 class Recovery:
     """Judges claims and collects what was missed: never a part of it."""
 
-    def __init__(self, journal: Journal, sessions: Sessions, clock: Clock, seconds: float) -> None:
+    def __init__(self, journal: EventLog, sessions: Sessions, clock: Clock, seconds: float) -> None:
         self._journal = journal
         self._sessions = sessions
         self._clock = clock

@@ -30,12 +30,11 @@ from gtower_realtime.errors import (
 from gtower_realtime.events.server import build_payload, check_publishable
 from gtower_realtime.futures import mapped
 from gtower_realtime.idempotency import Also, OnceOnly, Shape
-from gtower_realtime.journal import Journal
 from gtower_realtime.membership import Rooms
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.monitor import Monitor
 from gtower_realtime.names import WHATSAPP_GENERAL_ROOM, whatsapp_customer_room
-from gtower_realtime.ports import MAX_HISTORY_BYTES, Clock, Offset, Target, Transport
+from gtower_realtime.ports import MAX_HISTORY_BYTES, Clock, EventLog, Offset, Target, Transport
 from gtower_realtime.presence import Presence
 from gtower_realtime.publishing import AS_USUAL, Delivery, Publisher, Receipt
 from gtower_realtime.records import StoredEvent, StoredSession
@@ -74,7 +73,7 @@ class RealtimeService(Senders):
         self,
         *,
         transport: Transport,
-        journal: Journal,
+        journal: EventLog,
         sessions: Sessions,
         clients: ClientRegistry,
         clock: Clock,

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Collection
 
 from gtower_realtime.errors import Overloaded
-from gtower_realtime.journal import Journal
-from gtower_realtime.ports import Clock
+from gtower_realtime.ports import Clock, EventLog
 from gtower_realtime.records import SettledState, StoredWebhook, WebhookReceived, WebhookSettled
 from gtower_realtime.timestamps import milliseconds
 
@@ -16,7 +15,7 @@ MAX_WAITING_BYTES = 128 * 1024 * 1024
 class Inbox:
     """What has come in signed and is not worked through yet; it outlives the process."""
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
+    def __init__(self, journal: EventLog, clock: Clock) -> None:
         self._journal = journal
         self._clock = clock
         self._last_number = 0
@@ -68,7 +67,7 @@ class Inbox:
             await self._arrived.wait()
 
     async def settle(self, webhook: StoredWebhook, state: SettledState) -> None:
-        """Record that a webhook is not waiting any more. Raises as `Journal.record` does."""
+        """Record that a webhook is not waiting any more. Raises as `EventLog.record` does."""
 
         def leave(_: int) -> None:
             self._waiting = max(0, self._waiting - 1)

@@ -3,9 +3,8 @@
 import hmac
 from collections.abc import Sequence
 
-from gtower_realtime.journal import Journal
 from gtower_realtime.metrics import Metrics
-from gtower_realtime.ports import Clock
+from gtower_realtime.ports import Clock, EventLog
 from gtower_realtime.whatsapp import signature
 from gtower_realtime.whatsapp.customers import Customers
 from gtower_realtime.whatsapp.inbox import Inbox
@@ -26,7 +25,7 @@ class WhatsAppWebhook:
         app_secrets: Sequence[str],
         verify_token: str,
         resolver_url: str | None,
-        journal: Journal,
+        journal: EventLog,
         publish: Publish,
         clock: Clock,
         metrics: Metrics,
