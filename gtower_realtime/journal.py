@@ -23,6 +23,8 @@ from gtower_realtime.records import (
     CountedMinute,
     EventAppended,
     GivenAnswer,
+    OutboxBacklog,
+    OutboxEntry,
     StoredEvent,
     StoredSession,
     StoredWebhook,
@@ -402,6 +404,14 @@ class Journal:
     async def replay_webhooks(self, since: int | None) -> int:
         """Let webhooks wait again; how many. Raises as the store does."""
         return await self._store.replay_webhooks(since)
+
+    async def outbox(self, *, limit: int, max_bytes: int) -> list[OutboxEntry]:
+        """Return what other nodes are to be sent next; see `Store.outbox`."""
+        return await self._store.outbox(limit=limit, max_bytes=max_bytes)
+
+    async def outbox_backlog(self) -> OutboxBacklog:
+        """Return how much waits for other nodes. Raises as the store does."""
+        return await self._store.outbox_backlog()
 
     async def delete_history(self, room: str) -> int:
         """Delete the history of a room; how many events it had. Raises as the store does."""

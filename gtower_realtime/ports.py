@@ -16,6 +16,8 @@ from gtower_realtime.records import (
     Change,
     CountedMinute,
     GivenAnswer,
+    OutboxBacklog,
+    OutboxEntry,
     Snapshot,
     StoredEvent,
     StoredSession,
@@ -151,7 +153,7 @@ class Store(Protocol):
     async def minutes(self, *, since: int, before: int) -> list[CountedMinute]:
         """Return the counted minutes with ``since <= at < before``, in the order of their times."""
 
-    # Of webhooks nothing is read of which it is not certain that it was recorded.
+    # Of webhooks and the outbox nothing is read of which it is not certain that it was recorded.
 
     async def webhook_backlog(self) -> WebhookBacklog:
         """Return how much waits in the inbox."""
@@ -165,11 +167,22 @@ class Store(Protocol):
     async def replay_webhooks(self, since: int | None) -> int:
         """Let webhooks wait again: those received since then, or those set aside; count them."""
 
+    async def outbox(self, *, limit: int, max_bytes: int) -> list[OutboxEntry]:
+        """Return what other nodes are to be sent next, in the order in which it was put.
+
+        They are at most ``limit``, and fewer when they are long: the one with which their sizes
+        are more than ``max_bytes`` is the last.
+        """
+
+    async def outbox_backlog(self) -> OutboxBacklog:
+        """Return how much waits for other nodes."""
+
     async def trim(self, bounds: Bounds, now: int) -> int:
         """Delete what is beyond the bounds, oldest first, and expired answers and their like.
 
         Counted minutes, webhooks and their marks have bounds of their own, those of
-        `store.bounds`, whatever the bounds of the log are. What is waiting stays.
+        `store.bounds`, whatever the bounds of the log are. What is waiting stays, so does all that
+        is in the outbox.
 
         Works in small transactions. Returns the first number that is kept.
         """

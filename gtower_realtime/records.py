@@ -1,4 +1,4 @@
-"""What is kept across restarts, as plain values: events, sessions, answers, webhooks.
+"""What is kept across restarts, as plain values: events, sessions, answers, webhooks, an outbox.
 
 Times are whole milliseconds since 1970. Numbers are places in the log; see `ports.Offset`.
 """
@@ -128,6 +128,32 @@ class WebhookBacklog:
     waiting_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """A unit of changes for other nodes that could not be sent; ``text`` is JSON.
+
+    They know it by ``origin`` and ``sequence``, and so may be sent it again. The sequences of one
+    origin rise in the order in which its entries are put.
+    """
+
+    origin: str
+    sequence: int
+    text: str = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """How long ``text`` is, in bytes of UTF-8."""
+        return len(self.text.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxBacklog:
+    """What waits in the outbox: how many entries, and the sizes of all of them together."""
+
+    entries: int
+    bytes: int
+
+
 # What one transaction may consist of.
 
 
@@ -221,6 +247,21 @@ class WebhookMarked:
     mark: WebhookMark
 
 
+@dataclass(frozen=True, slots=True)
+class OutboxPut:
+    """An entry waits in the outbox, behind all that were put before it."""
+
+    entry: OutboxEntry
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxSent:
+    """The entries of ``origin`` up to the sequence ``until`` were sent: they go."""
+
+    origin: str
+    until: int
+
+
 Change = (
     EventAppended
     | SessionOpened
@@ -234,6 +275,8 @@ Change = (
     | WebhookReceived
     | WebhookSettled
     | WebhookMarked
+    | OutboxPut
+    | OutboxSent
 )
 
 

@@ -13,6 +13,8 @@ from gtower_realtime.records import (
     Change,
     EventAppended,
     GivenAnswer,
+    OutboxEntry,
+    OutboxPut,
     Snapshot,
     StoredEvent,
     StoredSession,
@@ -119,6 +121,17 @@ def received(number: int, *, at: int = NOW, body: bytes = b"{}") -> WebhookRecei
 def marked(key: str, value: str = "", *, at: int = NOW) -> WebhookMarked:
     """Return what sets a mark."""
     return WebhookMarked(WebhookMark(key, value, at))
+
+
+def put(sequence: int, text: str = "{}", *, origin: str = "n1") -> OutboxPut:
+    """Return what lets an entry wait in the outbox."""
+    return OutboxPut(OutboxEntry(origin, sequence, text))
+
+
+async def sequences_in_outbox(store: Store) -> list[tuple[str, int]]:
+    """Return what waits in the outbox, as (origin, sequence)."""
+    entries = await store.outbox(limit=PLENTY, max_bytes=PLENTY)
+    return [(entry.origin, entry.sequence) for entry in entries]
 
 
 async def numbers_for(store: Store, *addresses: str) -> list[int]:

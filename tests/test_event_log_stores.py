@@ -18,6 +18,9 @@ from gtower_realtime.records import (
     EventAppended,
     Membership,
     MinuteCounted,
+    OutboxBacklog,
+    OutboxEntry,
+    OutboxSent,
     RoomEntered,
     RoomLeft,
     SessionAway,
@@ -43,7 +46,9 @@ from tests.stores import (
     appended,
     marked,
     numbers_for,
+    put,
     received,
+    sequences_in_outbox,
     some_events,
     sql_store,
 )
@@ -708,3 +713,103 @@ async def test_the_oldest_webhooks_go_when_there_are_too_many(
     await place.store.trim(NO_BOUNDS, NOW)
     await place.store.replay_webhooks(0)
     assert await waiting_numbers(place.store) == [4, 5, 6]
+
+
+# The outbox
+
+
+@pytest.mark.gen_test
+async def test_what_is_put_into_the_outbox_waits_in_its_order_until_it_was_sent(
+    place: Place,
+) -> None:
+    text = '[{"grüße":"\U0001f600\\u0000"}]'
+    await place.store.commit([put(7, text), put(9, origin="n0")])
+    await place.store.commit([put(8)])
+    await place.reopen()
+    assert await place.store.outbox(limit=9, max_bytes=PLENTY) == [
+        OutboxEntry("n1", 7, text),
+        OutboxEntry("n0", 9, "{}"),
+        OutboxEntry("n1", 8, "{}"),
+    ]
+    await place.store.commit([OutboxSent("n1", 7)])
+    assert await sequences_in_outbox(place.store) == [("n0", 9), ("n1", 8)]
+    await place.store.commit([OutboxSent("n1", 9), OutboxSent("n2", 9)])
+    await place.reopen()
+    assert await sequences_in_outbox(place.store) == [("n0", 9)]
+
+
+@pytest.mark.gen_test
+async def test_what_is_put_into_an_outbox_from_which_all_was_sent_is_behind_the_rest(
+    place: Place,
+) -> None:
+    await place.store.commit([put(1), put(2), put(5, origin="n0"), put(3)])
+    await place.store.commit([OutboxSent("n1", 3), put(4)])
+    await place.store.commit([OutboxSent("n0", 5), put(6, origin="n0"), put(5)])
+    assert await sequences_in_outbox(place.store) == [("n1", 4), ("n0", 6), ("n1", 5)]
+
+
+@pytest.mark.gen_test
+async def test_a_read_of_the_outbox_ends_at_its_limit_and_with_what_is_too_long(
+    place: Place,
+) -> None:
+    await place.store.commit([put(1, "1234"), put(2, "ä4"), put(3, "1234"), put(4, "1")])
+    reads = {(9, 99): [1, 2, 3, 4], (3, 99): [1, 2, 3], (0, 99): []}
+    reads |= {(9, 3): [1], (9, 4): [1, 2], (9, 6): [1, 2], (9, 7): [1, 2, 3]}
+    for (limit, max_bytes), sequences in reads.items():
+        entries = await place.store.outbox(limit=limit, max_bytes=max_bytes)
+        assert [entry.sequence for entry in entries] == sequences
+
+
+@pytest.mark.gen_test
+async def test_the_backlog_of_the_outbox_is_in_bytes_of_utf_8(place: Place) -> None:
+    assert await place.store.outbox_backlog() == OutboxBacklog(0, 0)
+    await place.store.commit([put(1, "ä"), put(2, "1234"), put(1, "\U0001f600", origin="n0")])
+    assert await place.store.outbox_backlog() == OutboxBacklog(3, 10)
+    await place.store.commit([OutboxSent("n1", 1)])
+    await place.reopen()
+    assert await place.store.outbox_backlog() == OutboxBacklog(2, 8)
+
+
+@pytest.mark.gen_test
+async def test_changes_of_the_outbox_in_one_commit_are_made_in_their_order(place: Place) -> None:
+    await place.store.commit([put(1), put(2)])
+    await place.store.commit(
+        [
+            put(3),
+            put(1, origin="n0"),
+            OutboxSent("n1", 3),
+            put(4),
+            OutboxSent("n1", 1),
+            put(2, origin="n0"),
+            put(5),
+        ]
+    )
+    assert await sequences_in_outbox(place.store) == [("n0", 1), ("n1", 4), ("n0", 2), ("n1", 5)]
+    assert await place.store.outbox_backlog() == OutboxBacklog(4, 8)
+
+
+@pytest.mark.gen_test
+async def test_an_entry_of_the_outbox_is_put_once(place: Place) -> None:
+    await place.store.commit([put(1)])
+    for twice in ([put(1, "other")], [put(2), put(2)], [OutboxSent("n1", 1), put(3), put(3)]):
+        with pytest.raises(ValueError, match="outbox"):
+            await place.store.commit([put(1, origin="n0"), *twice])
+    assert await place.store.outbox(limit=9, max_bytes=9) == [OutboxEntry("n1", 1, "{}")]
+    await place.store.commit([OutboxSent("n1", 1), put(1, "again")])
+    assert await place.store.outbox(limit=9, max_bytes=9) == [OutboxEntry("n1", 1, "again")]
+
+
+@pytest.mark.gen_test
+async def test_a_commit_that_fails_leaves_the_outbox_as_it_was(place: Place) -> None:
+    await place.store.commit([*some_events(1), put(1)])
+    with pytest.raises(ValueError, match="given out before"):
+        await place.store.commit([put(2), OutboxSent("n1", 1), *some_events(1)])
+    assert await sequences_in_outbox(place.store) == [("n1", 1)]
+    assert await place.store.outbox_backlog() == OutboxBacklog(1, 2)
+
+
+@pytest.mark.gen_test
+async def test_trimming_leaves_the_outbox_alone(place: Place) -> None:
+    await place.store.commit([put(1), put(2)])
+    await place.store.trim(Bounds(1, 1, 1), NOW * 2)
+    assert await sequences_in_outbox(place.store) == [("n1", 1), ("n1", 2)]

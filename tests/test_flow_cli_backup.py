@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tornado.ioloop import IOLoop
 
 from gtower_realtime.settings import Settings
@@ -23,7 +24,7 @@ from tests.server_process import (
     numbers_in_history,
     publish_until_acknowledged,
 )
-from tests.stores import some_events
+from tests.stores import put, sequences_in_outbox, some_events
 
 ROOM = "ledger"
 NOBODY = 65534
@@ -100,12 +101,12 @@ async def test_a_backup_under_load_comes_back_and_nobody_is_told_that_nothing_is
 
 @pytest.fixture
 def log(io_loop: IOLoop, state: Path) -> Path:
-    """Give the file of a log with three events that no server uses."""
+    """Give the file of a log with three events and an outbox, which no server uses."""
 
     async def fill() -> None:
         store = open_store(Settings.load({"GTOWER_STATE_DIR": str(state)}))
         await store.open(recent_events=0, recent_bytes=0)
-        await store.commit(some_events(1, 2, 3))
+        await store.commit([*some_events(1, 2, 3), put(1), put(2)])
         await store.close()
 
     io_loop.run_sync(fill)
@@ -208,6 +209,26 @@ async def test_a_backup_is_restored_where_nothing_was(
     assert value(other / "gtower.db", "SELECT events FROM gtower_log") == 3
 
 
+@pytest.mark.usefixtures("log")
+@pytest.mark.gen_test
+async def test_what_a_backup_has_for_other_nodes_is_not_sent_once_more(
+    state: Path, tmp_path: Path
+) -> None:
+    copy, other = tmp_path / "backup.db", tmp_path / "other"
+    await command("backup", str(copy), GTOWER_STATE_DIR=str(state))
+    await command("restore", str(copy), GTOWER_STATE_DIR=str(other))
+    waiting: dict[Path, list[tuple[str, int]]] = {}
+    with capture_logs() as logged:
+        for directory in (state, other, other):
+            store = open_store(Settings.load({"GTOWER_STATE_DIR": str(directory)}))
+            await store.open(recent_events=0, recent_bytes=0)
+            waiting[directory] = await sequences_in_outbox(store)
+            await store.close()
+    assert waiting == {state: [("n1", 1), ("n1", 2)], other: []}
+    dropped = [(entry["event"], entry.get("entries")) for entry in logged]
+    assert dropped == [("backup", None), ("outbox_dropped", 2)]
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [(b"no database" * 1000, "is no log"), (b"", "is no log")],
@@ -288,7 +309,7 @@ async def test_with_postgresql_its_own_commands_are_named_and_the_log_is_marked(
     settings = Settings.load({"GTOWER_DATABASE_URL": url})
     store = open_store(settings)
     epoch = (await store.open(recent_events=0, recent_bytes=0)).epoch
-    await store.commit(some_events(1, 2))
+    await store.commit([*some_events(1, 2), put(1)])
     in_use = await command("restore", "--mark-only", GTOWER_DATABASE_URL=url)
     assert (in_use.status, "in use by another process" in in_use.errors) == (os.EX_TEMPFAIL, True)
     await store.close()
@@ -303,10 +324,12 @@ async def test_with_postgresql_its_own_commands_are_named_and_the_log_is_marked(
     assert (ended.status, ended.errors) == (0, "")
     store = open_store(settings)
     snapshot = await store.open(recent_events=9, recent_bytes=10_000)
+    waiting = await sequences_in_outbox(store)
     await store.close()
     assert snapshot.epoch != epoch
     assert snapshot.last_number == 1_000_002
     assert [event.number for event in snapshot.recent] == [1, 2]
+    assert waiting == []
 
 
 @pytest.mark.gen_test(timeout=120)

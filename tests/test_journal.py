@@ -10,7 +10,16 @@ from structlog.testing import capture_logs
 from gtower_realtime import journal as journal_module
 from gtower_realtime.errors import Overloaded, StoreUnavailable
 from gtower_realtime.journal import Journal, Past
-from gtower_realtime.records import Bounds, Change, EventAppended, RoomEntered, StoredEvent
+from gtower_realtime.records import (
+    Bounds,
+    Change,
+    EventAppended,
+    OutboxBacklog,
+    OutboxEntry,
+    OutboxPut,
+    RoomEntered,
+    StoredEvent,
+)
 from tests.fakes import NOW_MS, FakeStore, an_event
 
 pytestmark = pytest.mark.gen_test
@@ -574,3 +583,11 @@ async def test_what_comes_while_a_history_is_deleted_stays() -> None:
     await append(journal, "sales")
     await journal.delete_history("sales")
     assert numbers(journal.recent(0)) == [2]
+
+
+async def test_what_is_for_other_nodes_is_recorded_in_its_turn_and_read_again() -> None:
+    journal = await a_journal()
+    entry = OutboxEntry("n1", 1, '["ä"]')
+    await journal.record(lambda _: [OutboxPut(entry)], lambda _: None)
+    assert await journal.outbox(limit=1, max_bytes=1) == [entry]
+    assert await journal.outbox_backlog() == OutboxBacklog(entries=1, bytes=6)

@@ -22,6 +22,9 @@ from gtower_realtime.records import (
     CountedMinute,
     Membership,
     MinuteCounted,
+    OutboxBacklog,
+    OutboxEntry,
+    OutboxSent,
     RoomEntered,
     RoomLeft,
     SessionAway,
@@ -50,7 +53,9 @@ from tests.stores import (
     marked,
     numbers_for,
     opened,
+    put,
     received,
+    sequences_in_outbox,
     some_events,
     sql_store,
 )
@@ -183,7 +188,8 @@ async def test_a_commit_whose_outcome_was_not_heard_of_has_not_happened(
     ]
     opening: list[Change] = [SessionOpened(session) for session in before]
     inbox: list[Change] = [received(1), received(2), marked("m1", "sent")]
-    await store.commit([*some_events(1), *opening, AnswerGiven(an_answer("k1")), *inbox])
+    outbox: list[Change] = [put(1), put(2, origin="n0"), put(2), put(3)]
+    await store.commit([*some_events(1), *opening, AnswerGiven(an_answer("k1")), *inbox, *outbox])
     lose_outcomes(store, outcomes_lost)
     lost: list[Change] = [
         *appended(an_event(2, "sales", "more")),
@@ -193,6 +199,10 @@ async def test_a_commit_whose_outcome_was_not_heard_of_has_not_happened(
         received(3),
         marked("m1", "read"),
         marked("m2"),
+        put(4),
+        OutboxSent("n1", 2),
+        put(5),
+        put(3, origin="n0"),
         SessionResumed("c1"),
         RoomEntered("c1", "c", 2),
         RoomLeft("c1", "b", 2),
@@ -211,6 +221,14 @@ async def test_a_commit_whose_outcome_was_not_heard_of_has_not_happened(
     assert await store.webhook_marks(["m1", "m2"]) == {"m1": "sent"}
     assert await store.webhook_backlog() == WebhookBacklog(2, 2, 4)
     assert await store.next_webhook() == StoredWebhook(1, NOW, b"{}")
+    await store.commit([put(4, origin="n0")])
+    assert await sequences_in_outbox(store) == [
+        ("n1", 1),
+        ("n0", 2),
+        ("n1", 2),
+        ("n1", 3),
+        ("n0", 4),
+    ]
     await store.close()
     snapshot = await new_store().open(recent_events=9, recent_bytes=PLENTY)
     assert [event.number for event in snapshot.recent] == [1, 4]
@@ -278,6 +296,32 @@ async def test_of_webhooks_nothing_is_read_that_is_about_to_be_undone(
         with pytest.raises(StoreUnavailable):
             await store.commit([received(2), marked("m1"), WebhookSettled(1, "done")])
         assert await look() in ({}, WebhookBacklog(1, 1, 2), StoredWebhook(1, NOW, b"{}"))
+
+
+@pytest.mark.gen_test
+async def test_of_the_outbox_nothing_is_read_that_is_about_to_be_undone(
+    new_store: Callable[..., SqlStore],
+) -> None:
+    store = await opened(new_store())
+    await store.commit([put(1)])
+    for look in (lambda: store.outbox(limit=9, max_bytes=9), store.outbox_backlog):
+        lose_outcomes(store, 1)
+        with pytest.raises(StoreUnavailable):
+            await store.commit([put(2), put(3), OutboxSent("n1", 1)])
+        assert await look() in ([OutboxEntry("n1", 1, "{}")], OutboxBacklog(1, 2))
+
+
+@pytest.mark.gen_test
+async def test_what_was_put_without_an_outcome_is_put_again_and_there_once(
+    new_store: Callable[..., SqlStore], outcomes_lost: int
+) -> None:
+    store = await opened(new_store())
+    lose_outcomes(store, outcomes_lost)
+    for _ in range(outcomes_lost):
+        with pytest.raises(StoreUnavailable):
+            await store.commit([put(1), put(2)])
+    await store.commit([put(1), put(2)])
+    assert await sequences_in_outbox(store) == [("n1", 1), ("n1", 2)]
 
 
 @pytest.mark.gen_test
@@ -406,14 +450,16 @@ async def test_an_older_database_is_upgraded_step_by_step_and_keeps_what_it_has(
 
 
 @pytest.mark.gen_test
-async def test_a_database_of_the_first_version_can_count_minutes_and_take_webhooks(
+async def test_a_database_of_the_first_version_has_tables_for_all_that_came_later(
     new_store: Callable[..., SqlStore], location: str
 ) -> None:
     store = await opened(new_store())
     await store.commit(some_events(1))
     await store.close()
-    newer_tables = map(DropTable, (schema.minutes, schema.webhooks, schema.webhook_marks))
-    await change(location, *newer_tables, update(schema.log).values(schema_version=1))
+    newer_tables = (schema.minutes, schema.webhooks, schema.webhook_marks, schema.outbox)
+    await change(
+        location, *map(DropTable, newer_tables), update(schema.log).values(schema_version=1)
+    )
     minute = CountedMinute("m1", NOW, "{}")
     webhook = StoredWebhook(1, NOW, b"{}")
     newer = await opened(new_store())
@@ -421,6 +467,11 @@ async def test_a_database_of_the_first_version_can_count_minutes_and_take_webhoo
     assert await newer.minutes(since=NOW, before=NOW + 1) == [minute]
     assert await newer.next_webhook() == webhook
     assert await newer.webhook_marks(["k1"]) == {"k1": "read"}
+    await newer.commit([put(2), put(1, origin="n0")])
+    await newer.commit([OutboxSent("n1", 1), put(3)])
+    assert await sequences_in_outbox(newer) == [("n1", 2), ("n0", 1), ("n1", 3)]
+    with pytest.raises(ValueError, match="outbox"):
+        await newer.commit([put(2)])
     assert await numbers_for(newer) == [1]
 
 
@@ -457,7 +508,7 @@ async def test_a_newer_database_is_refused_with_what_to_do(
     upgrades.pop()
     with pytest.raises(StoreUnusable, match="newer version of GTower Realtime") as refusal:
         await opened(new_store())
-    assert "of version 4, this program knows them up to version 3" in refusal.value.message
+    assert "of version 5, this program knows them up to version 4" in refusal.value.message
     assert "GTOWER_DATABASE_URL" in refusal.value.message
 
 

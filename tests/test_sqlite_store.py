@@ -29,6 +29,8 @@ from tests.stores import (
     closed_in_the_end,
     numbers_for,
     opened,
+    put,
+    sequences_in_outbox,
     some_events,
 )
 
@@ -335,8 +337,8 @@ async def test_the_file_says_while_commits_do_not_wait_in_which_boot_that_is(
 async def leave(store: SqlStore, *, boot: str, path: Path) -> str:
     """Record something, and leave the file as a crash in ``boot`` does; return the epoch."""
     epoch = (await store.open(recent_events=0, recent_bytes=0)).epoch
-    session: list[Change] = [SessionOpened(a_session())]
-    await store.commit([*some_events(1, 2), *session])
+    others: list[Change] = [SessionOpened(a_session()), put(1)]
+    await store.commit([*some_events(1, 2), *others])
     await store.close()
     query(path, "UPDATE gtower_log SET unsynced_boot = ?", boot)
     return epoch
@@ -354,6 +356,7 @@ async def test_after_a_power_cut_that_commits_did_not_wait_for_nothing_is_taken_
     assert snapshot.last_number == 2 + NUMBERS_SKIPPED
     assert snapshot.sessions == []
     assert snapshot.recent == [an_event(1), an_event(2)]
+    assert await sequences_in_outbox(store) == [("n1", 1)]
     await store.commit(some_events(snapshot.last_number + 1))
     await store.close()
     again = await new_store().open(recent_events=0, recent_bytes=0)

@@ -20,6 +20,7 @@ from gtower_realtime.records import (
     EventAppended,
     Membership,
     MinuteCounted,
+    OutboxSent,
     RoomEntered,
     RoomLeft,
     SessionAway,
@@ -37,6 +38,7 @@ from tests.stores import (
     an_answer,
     an_event,
     marked,
+    put,
     received,
     sql_store,
 )
@@ -44,6 +46,7 @@ from tests.stores import (
 ROOMS = ("a", "b", "c", EVERYONE)
 CLIENTS = ("c1", "c2", "c3")
 KEYS = ("k1", "k2")
+ORIGINS = ("n1", "n2")
 
 clients = st.sampled_from(CLIENTS)
 rooms = st.sampled_from(ROOMS)
@@ -67,6 +70,8 @@ changes = st.one_of(
     st.tuples(st.just("receive"), moments),
     st.tuples(st.just("settle"), st.integers(1, 4), st.sampled_from(["done", "set_aside"])),
     st.tuples(st.just("mark"), st.sampled_from(KEYS), st.text("xy", max_size=2), moments),
+    st.tuples(st.just("put"), st.sampled_from(ORIGINS), st.text("xä", max_size=3)),
+    st.tuples(st.just("send"), st.sampled_from(ORIGINS), st.integers(0, 6)),
     st.tuples(st.just("answer"), st.sampled_from(KEYS), st.text("xy", max_size=2), moments),
 )
 bounds = st.builds(Bounds, st.integers(0, 5), st.integers(0, 600), st.sampled_from([0, 0.001]))
@@ -86,6 +91,7 @@ class Script:
         self._number = 0
         self._minutes = 0
         self._webhooks = 0
+        self._sequence = 0
         self._clients: set[str] = set()
 
     def change(self, name: str, *arguments: Any) -> Change | None:
@@ -96,6 +102,8 @@ class Script:
             "count": self._count,
             "receive": self._receive,
             "settle": WebhookSettled,
+            "put": self._put,
+            "send": OutboxSent,
             "mark": lambda key, value, at: marked(key, value, at=at),
         }
         if name in others:
@@ -116,6 +124,10 @@ class Script:
     def _receive(self, at: int) -> Change:
         self._webhooks += 1
         return received(self._webhooks, at=at)
+
+    def _put(self, origin: str, text: str) -> Change:
+        self._sequence += 1
+        return put(self._sequence, text, origin=origin)
 
     def _change_of_session(self, name: str, client_id: str, *others: Any) -> Change | None:
         if name == "open":
@@ -175,6 +187,8 @@ async def readings(store: Store) -> list[Any]:
         await store.webhook_backlog(),
         await store.next_webhook(),
         await store.webhook_marks(KEYS),
+        *[await store.outbox(limit=3, max_bytes=size) for size in (0, 2, 9)],
+        await store.outbox_backlog(),
     ]
 
 

@@ -1,10 +1,10 @@
 """Which events are beyond the bounds of a log: one rule for every store."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from gtower_realtime.ports import MAX_HISTORY_BYTES
-from gtower_realtime.records import Bounds, SettledState, StoredEvent
+from gtower_realtime.records import Bounds, SettledState
 
 MINUTES_KEPT_SECONDS = 90 * 86_400
 """How long counted minutes are kept: 130,000 at most."""
@@ -32,16 +32,23 @@ def oldest_minute(now: int) -> int:
     return now - MINUTES_KEPT_SECONDS * 1000
 
 
-class Measured(Protocol):
-    """What the bounds ask of an event."""
+class Sized(Protocol):
+    """What the bound of a read asks of what is read."""
 
     @property
     def size(self) -> int:
         """Bytes."""
 
+
+class Measured(Sized, Protocol):
+    """What the bounds ask of an event."""
+
     @property
     def published_at(self) -> int:
         """Milliseconds since 1970."""
+
+
+Item = TypeVar("Item", bound=Sized)
 
 
 def count_beyond(
@@ -67,11 +74,11 @@ def count_beyond(
     return beyond
 
 
-def within_a_read(events: Iterable[StoredEvent]) -> Iterator[StoredEvent]:
-    """Yield the first of ``events``, up to the one with which they are too much for one read."""
+def within_a_read(items: Iterable[Item], max_bytes: int = MAX_HISTORY_BYTES) -> Iterator[Item]:
+    """Yield the first of ``items``, up to the one with which they are too much for one read."""
     size = 0
-    for event in events:
-        yield event
-        size += event.size
-        if size > MAX_HISTORY_BYTES:
+    for item in items:
+        yield item
+        size += item.size
+        if size > max_bytes:
             return

@@ -20,6 +20,10 @@ from gtower_realtime.records import (
     GivenAnswer,
     Membership,
     MinuteCounted,
+    OutboxBacklog,
+    OutboxEntry,
+    OutboxPut,
+    OutboxSent,
     RoomEntered,
     RoomLeft,
     SessionAway,
@@ -37,6 +41,7 @@ from gtower_realtime.records import (
 )
 from gtower_realtime.store.bounds import count_beyond, oldest_minute, within_a_read
 from gtower_realtime.store.changes import check_numbers
+from gtower_realtime.store.memory_outbox import MemoryOutbox
 from gtower_realtime.store.memory_webhooks import MemoryWebhooks
 
 Item = TypeVar("Item")
@@ -61,6 +66,7 @@ class MemoryStore:
         self._answers: dict[str, GivenAnswer] = {}
         self._minutes: list[CountedMinute] = []
         self._webhooks = MemoryWebhooks()
+        self._outbox = MemoryOutbox()
         # Heaps of what will have to go. An entry may outlive what it is about.
         self._expiring_events: list[tuple[int, int]] = []
         self._expiring_answers: list[tuple[int, str]] = []
@@ -95,6 +101,7 @@ class MemoryStore:
         check_numbers(appended, self._last_number)
         ended: set[str] = set()
         opened: set[str] = set()
+        of_outbox: list[OutboxPut | OutboxSent] = []
         for change in changes:
             if isinstance(change, SessionEnded):
                 ended.add(change.client_id)
@@ -104,6 +111,9 @@ class MemoryStore:
                 if client_id in opened or (client_id in self._sessions and client_id not in ended):
                     raise ValueError(f"client {client_id} has a session")
                 opened.add(client_id)
+            elif isinstance(change, OutboxPut | OutboxSent):
+                of_outbox.append(change)
+        self._outbox.check(of_outbox)
 
     def _apply(self, change: Change) -> None:
         match change:
@@ -119,15 +129,20 @@ class MemoryStore:
                 insort(self._minutes, minute, key=_time_and_id)
             case WebhookReceived() | WebhookSettled() | WebhookMarked():
                 self._webhooks.apply(change)
+            case OutboxPut() | OutboxSent():
+                self._outbox.apply(change)
             case SessionOpened(session):
-                self._sessions[session.client_id] = deepcopy(session)
-                for stay in session.memberships:
-                    self._note_end(session.client_id, stay)
+                self._open_session(session)
             case SessionEnded(client_id):
                 self._sessions.pop(client_id, None)
             case _:
                 if known := self._sessions.get(change.client_id):
                     self._change_session(known, change)
+
+    def _open_session(self, session: StoredSession) -> None:
+        self._sessions[session.client_id] = deepcopy(session)
+        for stay in session.memberships:
+            self._note_end(session.client_id, stay)
 
     def _change_session(
         self,
@@ -205,6 +220,14 @@ class MemoryStore:
     async def replay_webhooks(self, since: int | None) -> int:
         """Let webhooks wait again; see `Store.replay_webhooks`."""
         return self._webhooks.replay(since)
+
+    async def outbox(self, *, limit: int, max_bytes: int) -> list[OutboxEntry]:
+        """Return what other nodes are to be sent next; see `Store.outbox`."""
+        return self._outbox.oldest(limit, max_bytes)
+
+    async def outbox_backlog(self) -> OutboxBacklog:
+        """Return how much waits for other nodes; see `Store.outbox_backlog`."""
+        return self._outbox.backlog()
 
     async def trim(self, bounds: Bounds, now: int) -> int:
         """Delete what is beyond the bounds or over; see `Store.trim`."""

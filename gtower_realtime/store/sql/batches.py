@@ -11,6 +11,9 @@ from gtower_realtime.records import (
     EventAppended,
     GivenAnswer,
     MinuteCounted,
+    OutboxEntry,
+    OutboxPut,
+    OutboxSent,
     RoomEntered,
     RoomLeft,
     SessionAway,
@@ -56,6 +59,10 @@ class Batch:
     """By the number of the webhook."""
     marks: dict[str, WebhookMark] = field(default_factory=dict)
     """By key: of several for one key the last counts."""
+    sent: dict[str, int] = field(default_factory=dict)
+    """By origin, up to which sequence; to be recorded before the entries."""
+    entries: list[OutboxEntry] = field(default_factory=list)
+    """Of the outbox, without those that are sent later on in the batch."""
 
     @classmethod
     def of(cls, changes: Iterable[Change]) -> "Batch":
@@ -74,9 +81,19 @@ class Batch:
                 batch.settled[change.number] = change.state
             elif isinstance(change, WebhookMarked):
                 batch.marks[change.mark.key] = change.mark
+            elif isinstance(change, OutboxPut):
+                batch.entries.append(change.entry)
+            elif isinstance(change, OutboxSent):
+                batch._take_note_of_sent(change.origin, change.until)
             else:
                 batch.sessions.append(change)
         return batch
+
+    def _take_note_of_sent(self, origin: str, until: int) -> None:
+        self.sent[origin] = max(until, self.sent.get(origin, until))
+        self.entries = [
+            entry for entry in self.entries if entry.origin != origin or entry.sequence > until
+        ]
 
     @property
     def client_ids(self) -> set[str]:

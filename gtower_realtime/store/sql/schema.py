@@ -167,6 +167,19 @@ webhook_marks = Table(
 )
 """What of them was published."""
 
+outbox = Table(
+    "gtower_outbox",
+    metadata,
+    # Rises in the order of putting.
+    Column("place", _Number, primary_key=True, autoincrement=True),
+    Column("origin", _Name, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+)
+"""What other nodes have not been sent yet."""
+Index("gtower_outbox_of", outbox.c.origin, outbox.c.sequence, unique=True)
+
 
 def _add_minutes(connection: Connection) -> None:
     text = "TEXT" if connection.dialect.name == "sqlite" else 'TEXT COLLATE "C"'
@@ -195,7 +208,19 @@ def _add_webhooks(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
-UPGRADES: list[Callable[[Connection], None]] = [_add_minutes, _add_webhooks]
+def _add_outbox(connection: Connection) -> None:
+    is_sqlite = connection.dialect.name == "sqlite"
+    number, text = ("INTEGER", "TEXT") if is_sqlite else ("BIGSERIAL", 'TEXT COLLATE "C"')
+    for statement in (
+        f"CREATE TABLE gtower_outbox (place {number} NOT NULL PRIMARY KEY, "
+        f"origin {text} NOT NULL, sequence BIGINT NOT NULL, size INTEGER NOT NULL, "
+        "text TEXT NOT NULL)",
+        "CREATE UNIQUE INDEX gtower_outbox_of ON gtower_outbox (origin, sequence)",
+    ):
+        connection.exec_driver_sql(statement)
+
+
+UPGRADES: list[Callable[[Connection], None]] = [_add_minutes, _add_webhooks, _add_outbox]
 """From version 1 to 2, from 2 to 3, and so on. Each knows the tables as they were then."""
 
 

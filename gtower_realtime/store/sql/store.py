@@ -18,6 +18,8 @@ from gtower_realtime.records import (
     Change,
     CountedMinute,
     GivenAnswer,
+    OutboxBacklog,
+    OutboxEntry,
     RoomEntered,
     RoomLeft,
     SessionAway,
@@ -34,7 +36,7 @@ from gtower_realtime.records import (
 )
 from gtower_realtime.store.bounds import WEBHOOKS_KEPT, count_beyond, oldest_mark, oldest_minute
 from gtower_realtime.store.changes import check_numbers
-from gtower_realtime.store.sql import schema
+from gtower_realtime.store.sql import outbox, schema
 from gtower_realtime.store.sql import statements as sql
 from gtower_realtime.store.sql import webhooks as inbox
 from gtower_realtime.store.sql.batches import Batch, LaterChange, SessionChange, in_groups
@@ -91,7 +93,7 @@ class SqlStore:
 
         After a power cut that commits did not wait for, and in a backup, nobody knows which of the
         last events are gone: the log gets a new epoch and goes on with numbers that cannot have
-        been given out, and all sessions end.
+        been given out, and all sessions end. The outbox of a backup is dropped.
         """
         return await self._transactions.open(partial(self._load, recent_events, recent_bytes))
 
@@ -110,6 +112,8 @@ class SqlStore:
             changed["last_number"] = row.last_number + NUMBERS_SKIPPED
             await writer.execute(sql.DELETE_ALL_MEMBERSHIPS)
             await writer.execute(sql.DELETE_ALL_SESSIONS)
+            if is_backup:
+                await self._empty_outbox(writer)
         await writer.execute(sql.UPDATE_LOG, changed)
         (row,) = await fetch(sql.READ_LOG, {}, writer)
         limits = {"limit": recent_events, "max_bytes": recent_bytes}
@@ -126,6 +130,11 @@ class SqlStore:
             recent=list(map(sql.event_of, recent)),
             sessions=sessions,
         )
+
+    async def _empty_outbox(self, writer: Connection) -> None:
+        # The log that was copied went on: these were sent long ago, or are of another time.
+        if dropped := (await writer.execute(outbox.DELETE_ALL)).rowcount:
+            logger.warning("outbox_dropped", store=self.database.name, entries=dropped)
 
     async def close(self) -> None:
         """Let go of the database, and note that nothing is missing from it. Idempotent."""
@@ -173,7 +182,10 @@ class SqlStore:
         for changes in in_groups(batch.sessions):
             await self._change_sessions(writer, changes)
         marks_before = await self._record_webhooks(writer, batch)
-        await self._transactions.finish(writer, Attempt(log, batch, before, marks_before))
+        outbox_before = await outbox.take_sent(batch.sent, writer)
+        await execute(writer, outbox.INSERT, map(outbox.entry_row, batch.entries))
+        attempt = Attempt(log, batch, before, marks_before, outbox_before)
+        await self._transactions.finish(writer, attempt)
 
     async def _record_webhooks(self, writer: Connection, batch: Batch) -> Sequence[WebhookMark]:
         """Record what the batch has of webhooks; return what the marks were that it sets."""
@@ -266,6 +278,16 @@ class SqlStore:
         return await self._transactions.write(
             partial(self._change, inbox.REPLAY_SINCE, {"since": since})
         )
+
+    # What waits for other nodes
+
+    async def outbox(self, *, limit: int, max_bytes: int) -> list[OutboxEntry]:
+        """Return what other nodes are to be sent next; see `Store.outbox`."""
+        return await self._read_certain(partial(outbox.read_oldest, limit, max_bytes))
+
+    async def outbox_backlog(self) -> OutboxBacklog:
+        """Return how much waits for other nodes; see `Store.outbox_backlog`."""
+        return await self._read_certain(outbox.read_backlog)
 
     # Deleting
 

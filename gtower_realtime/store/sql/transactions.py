@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
 from gtower_realtime.records import StoredSession, WebhookMark
+from gtower_realtime.store.sql import outbox
 from gtower_realtime.store.sql import statements as sql
 from gtower_realtime.store.sql import webhooks as inbox
 from gtower_realtime.store.sql.batches import Batch
@@ -64,6 +65,8 @@ class Attempt:
     """What the sessions were that the batch changes."""
     marks_before: Sequence[WebhookMark] = ()
     """What the marks were that the batch sets."""
+    outbox_before: Sequence[sql.Parameters] = ()
+    """The rows of the outbox that the batch takes away."""
 
 
 class Transactions:
@@ -245,7 +248,9 @@ class Transactions:
             return await work(await self._settled_writer())
         except IntegrityError as problem:
             await self._roll_back(problem)
-            raise ValueError("a number or a client id was used before") from problem
+            raise ValueError(
+                "a number, a client id or an entry of the outbox was used before"
+            ) from problem
         except self._troubles as problem:
             await self._roll_back(problem)
             raise StoreUnavailable(self._database.explain(problem).message) from problem
@@ -336,6 +341,8 @@ class Transactions:
         await execute(writer, sql.DELETE_SESSION, clients)
         await insert_sessions(writer, attempt.sessions_before)
         await self._undo_webhooks(writer, batch, attempt.marks_before)
+        await execute(writer, outbox.DELETE, map(outbox.key_row, batch.entries))
+        await execute(writer, outbox.INSERT, attempt.outbox_before)
         size = sum(event.size for event in batch.events)
         undone = await _write_log(writer, log, log.without(len(batch.events), size))
         await writer.commit()
