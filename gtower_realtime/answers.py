@@ -32,6 +32,22 @@ class AnswerSchema(DocumentedSchema):
         unknown = EXCLUDE
 
 
+class ClusterAnswer(AnswerSchema):
+    """An answer for all nodes; when one of them did not answer in time, it says so.
+
+    `partial` is true then and `nodesMissing` has the names of those nodes; else both are absent.
+    """
+
+    partial = fields.Boolean(
+        validate=validate.Equal(True),
+        metadata={"description": "There, and true, when not all nodes have answered in time."},
+    )
+    nodesMissing = fields.List(  # noqa: N815
+        fields.String(),
+        metadata={"description": "The names of the nodes that have not; there with `partial`."},
+    )
+
+
 class Moment(fields.String):
     """A time as the server tells it: UTC, with milliseconds."""
 
@@ -74,7 +90,7 @@ def _ids() -> Any:
 # What became of an event
 
 
-class Receipt(AnswerSchema):
+class Receipt(ClusterAnswer):
     """What became of an event.
 
     `recipients` live connections were handed it; `pending` sessions are away and get it if they
@@ -201,7 +217,7 @@ class BatchReceipt(AnswerSchema):
 # Reads
 
 
-class ServerStatus(AnswerSchema):
+class ServerStatus(ClusterAnswer):
     """The state of the server."""
 
     example: ClassVar[Any] = {
@@ -246,7 +262,7 @@ class ConnectedClient(AnswerSchema):
     transport = fields.String(required=True, validate=validate.OneOf(["websocket", "polling"]))
 
 
-class ClientStatus(AnswerSchema):
+class ClientStatus(ClusterAnswer):
     """Whether a client is connected."""
 
     example: ClassVar[Any] = {
@@ -260,7 +276,7 @@ class ClientStatus(AnswerSchema):
     timestamp = Moment()
 
 
-class UserStatus(AnswerSchema):
+class UserStatus(ClusterAnswer):
     """Whether a user is connected; `clients` are the ids of the connections."""
 
     example: ClassVar[Any] = {"userId": "u7", "connected": True, "clients": [EXAMPLE_CLIENT_ID]}
@@ -297,7 +313,7 @@ class TracedClient(AnswerSchema):
     reason = fields.String()
 
 
-class EventTrace(AnswerSchema):
+class EventTrace(ClusterAnswer):
     """What an event was, and what became of it at each client; `more` says if there are others."""
 
     example: ClassVar[Any] = {
@@ -343,7 +359,7 @@ class Minute(AnswerSchema):
     refusals = Counts()
 
 
-class AnalyticsPage(AnswerSchema):
+class AnalyticsPage(ClusterAnswer):
     """A point for each minute in which a server was running; `step` is in seconds."""
 
     example: ClassVar[Any] = {
@@ -371,7 +387,7 @@ class RoomSize(AnswerSchema):
     clients = Count()
 
 
-class RoomsPage(AnswerSchema):
+class RoomsPage(ClusterAnswer):
     """Rooms by name; `next` is what to ask `after` for more, null at the end."""
 
     example: ClassVar[Any] = {"rooms": [RoomSize.example], "next": None}
@@ -380,7 +396,7 @@ class RoomsPage(AnswerSchema):
     next = fields.String(required=True, allow_none=True)
 
 
-class RoomSummary(RoomSize):
+class RoomSummary(RoomSize, ClusterAnswer):
     """How many clients and users are in a room, and its place in the log."""
 
     example: ClassVar[Any] = {
@@ -408,7 +424,7 @@ class Introduction(AnswerSchema):
     info = fields.Raw()
 
 
-class RoomPresence(AnswerSchema):
+class RoomPresence(ClusterAnswer):
     """Who is in a room."""
 
     example: ClassVar[Any] = {"room": "support", "clients": [Introduction.example]}
@@ -482,7 +498,7 @@ class Done(AnswerSchema):
     message = fields.String(required=True)
 
 
-class Disconnected(Done):
+class Disconnected(Done, ClusterAnswer):
     """How many connections were cut."""
 
     example: ClassVar[Any] = {

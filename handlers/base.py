@@ -211,7 +211,7 @@ class ApiHandler(BaseHandler):
         self.set_header(
             "Access-Control-Expose-Headers",
             "X-Request-Id, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, "
-            "Idempotency-Replayed",
+            "Idempotency-Replayed, X-Partial, X-Nodes-Missing",
         )
 
     def compute_etag(self) -> str | None:

@@ -41,7 +41,12 @@ _HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "X-RateLimit-Limit": ("How many requests the key may make at once.", {"pattern": "^[0-9]+$"}),
     "X-RateLimit-Remaining": ("How many of them are left.", {"pattern": "^[0-9]+$"}),
     "Allow": ("The methods that the path takes.", {}),
+    "X-Partial": ("`true` when not all nodes have answered in time.", {"enum": ["true"]}),
+    "X-Nodes-Missing": ("The names of the nodes that have not, between commas.", {}),
 }
+
+_HEADERS_OF_A_LIST = ("X-Partial", "X-Nodes-Missing")
+"""What other answers say in `partial` and `nodesMissing`: a bare list has no place for it."""
 
 _NAMES = {
     "clientId": ("The id of a client, which its `connected` event tells.", EXAMPLE_CLIENT_ID),
@@ -153,6 +158,8 @@ def _responses(schemas: JsonSchemas, route: Route, method: str) -> dict[str, Any
     headers = ["X-Request-Id"]
     if any(one.name == "Idempotency-Key" for one in route.takes(method)):
         headers.append("Idempotency-Replayed")
+    if answer is not None and answer.many:
+        headers.extend(_HEADERS_OF_A_LIST)
     responses = {
         str(route.success): {
             "description": "Done." if answer is None else first_paragraph(type(answer)),

@@ -67,7 +67,7 @@ def test_each_wrong_use_is_an_error_at_its_line(node: str, project: Path) -> Non
     expected = [number for number, line in enumerate(lines, 1) if "// wrong:" in line]
     found = compiled(node, project, "wrong.ts")
     assert sorted({int(error.partition(":")[0]) for error in found}) == expected, found
-    assert len(expected) == 14
+    assert len(expected) == 15
 
 
 @pytest.mark.gen_test

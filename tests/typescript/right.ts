@@ -60,6 +60,7 @@ async function ask(): Promise<void> {
   }
   const sent = await socket.emitWithAck("roomMessage", { room: "sales", message: { a: [1] } });
   if (sent.ok) console.log(sent.recipients + sent.pending, sent.offset);
+  if (sent.ok && sent.partial) console.log(sent.nodesMissing?.join(", "));
   // Behind timeout() the client's own types know the arguments and not the answer.
   const next: HistoryAcknowledgement = await socket
     .timeout(5000)

@@ -25,3 +25,6 @@ socket.emit("joinRoom", "sales", (answer) => {
   console.log(answer.room); // wrong: it may have been refused
   if (answer.ok) console.log(answer.error); // wrong: it was not refused
 });
+socket.emit("message", "Good morning", (answer) => {
+  if (answer.ok) console.log(answer.nodesMissing.length); // wrong: absent when all nodes have answered
+});
