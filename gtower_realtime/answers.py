@@ -38,7 +38,8 @@ class ClusterAnswer(AnswerSchema):
     `partial` is true then and `nodesMissing` has the names of those nodes; else both are absent.
     """
 
-    partial = fields.Boolean(
+    is_partial = fields.Boolean(
+        data_key="partial",
         validate=validate.Equal(True),
         metadata={"description": "There, and true, when not all nodes have answered in time."},
     )

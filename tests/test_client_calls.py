@@ -285,7 +285,7 @@ def test_type_checkers_tell_right_use_from_wrong(tmp_path: Path) -> None:
         'Revealed type is "Receipt"',
         'Revealed type is "BatchReceipt"',
         'Revealed type is "Iterator[ConnectedClient]"',
-        'Revealed type is "int"',
+        'Revealed type is "Disconnected"',
         'Revealed type is "RoomSummary"',
         'Revealed type is "AsyncIterator[LoggedEvent]"',
     ]

@@ -14,8 +14,28 @@ Said = Mapping[str, Any]
 """A JSON object of the server."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterAnswer:
+    """An answer for all nodes of a cluster; one process alone is never ``partial``.
+
+    ``partial``: not all nodes have answered in time, and what only the others know is not in it.
+    ``nodes_missing`` are their names, empty if nobody knows them.
+    """
+
+    partial: bool = False
+    nodes_missing: tuple[str, ...] = ()
+
+
+def _nodes(said: Said) -> dict[str, Any]:
+    """Read the fields of `ClusterAnswer`."""
+    return {
+        "partial": said.get("partial", False),
+        "nodes_missing": tuple(said.get("nodesMissing", ())),
+    }
+
+
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(ClusterAnswer):
     """What became of an event.
 
     ``recipients`` distinct live connections were handed it; ``pending`` clients are away and get it
@@ -49,6 +69,7 @@ def receipt(said: Said, is_replayed: bool = False) -> Receipt:
         acked=tuple(said.get("acked", ())),
         timed_out=tuple(said.get("timedOut", ())),
         disconnected=tuple(said.get("disconnected", ())),
+        **_nodes(said),
     )
 
 
@@ -104,7 +125,7 @@ def refusal(
 
 
 @dataclass(frozen=True, slots=True)
-class ServerStatus:
+class ServerStatus(ClusterAnswer):
     """How the server is: ``active``, ``draining`` or ``degraded``. ``said`` is all that it said."""
 
     status: str
@@ -120,6 +141,7 @@ def server_status(said: Said) -> ServerStatus:
         connected_clients=said["connectedClients"],
         timestamp=moment(said["timestamp"]),
         said=said,
+        **_nodes(said),
     )
 
 
@@ -149,24 +171,35 @@ class ConnectedClient:
     transport: str
 
 
-def connected_clients(said: list[Said]) -> list[ConnectedClient]:
-    """Read a page of clients."""
-    return [
-        ConnectedClient(
-            id=client["id"],
-            connected_at=moment(client["connectedAt"]),
-            ip=client["metadata"]["ip"],
-            user_agent=client["metadata"].get("userAgent"),
-            user_id=client.get("userId"),
-            rooms=tuple(client["rooms"]),
-            transport=client["transport"],
-        )
-        for client in said
-    ]
+@dataclass(frozen=True, slots=True)
+class ClientPage(ClusterAnswer):
+    """Clients in order of connection."""
+
+    clients: tuple[ConnectedClient, ...]
+
+
+def client_page(said: list[Said], nodes: ClusterAnswer) -> ClientPage:
+    """Read a page of clients; a bare list does not say itself which ``nodes`` it is without."""
+    return ClientPage(
+        tuple(
+            ConnectedClient(
+                id=client["id"],
+                connected_at=moment(client["connectedAt"]),
+                ip=client["metadata"]["ip"],
+                user_agent=client["metadata"].get("userAgent"),
+                user_id=client.get("userId"),
+                rooms=tuple(client["rooms"]),
+                transport=client["transport"],
+            )
+            for client in said
+        ),
+        partial=nodes.partial,
+        nodes_missing=nodes.nodes_missing,
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class ClientStatus:
+class ClientStatus(ClusterAnswer):
     """Whether a client is connected."""
 
     client_id: str
@@ -176,11 +209,13 @@ class ClientStatus:
 
 def client_status(said: Said) -> ClientStatus:
     """Read whether a client is connected."""
-    return ClientStatus(said["clientId"], said["connected"], moment(said["timestamp"]))
+    return ClientStatus(
+        said["clientId"], said["connected"], moment(said["timestamp"]), **_nodes(said)
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class UserStatus:
+class UserStatus(ClusterAnswer):
     """Whether a user is connected, and with which clients."""
 
     user_id: str
@@ -190,7 +225,7 @@ class UserStatus:
 
 def user_status(said: Said) -> UserStatus:
     """Read whether a user is connected."""
-    return UserStatus(said["userId"], said["connected"], tuple(said["clients"]))
+    return UserStatus(said["userId"], said["connected"], tuple(said["clients"]), **_nodes(said))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +237,7 @@ class RoomSize:
 
 
 @dataclass(frozen=True, slots=True)
-class RoomPage:
+class RoomPage(ClusterAnswer):
     """Rooms by name; ``next`` is what to ask ``after`` for more, None at the end."""
 
     rooms: tuple[RoomSize, ...]
@@ -212,12 +247,14 @@ class RoomPage:
 def room_page(said: Said) -> RoomPage:
     """Read a page of rooms."""
     return RoomPage(
-        tuple(RoomSize(each["room"], each["clients"]) for each in said["rooms"]), said["next"]
+        tuple(RoomSize(each["room"], each["clients"]) for each in said["rooms"]),
+        said["next"],
+        **_nodes(said),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class RoomSummary:
+class RoomSummary(ClusterAnswer):
     """How many clients and users are in a room, and its place in the log."""
 
     room: str
@@ -228,7 +265,7 @@ class RoomSummary:
 
 def room_summary(said: Said) -> RoomSummary:
     """Read about one room."""
-    return RoomSummary(said["room"], said["clients"], said["users"], said["offset"])
+    return RoomSummary(said["room"], said["clients"], said["users"], said["offset"], **_nodes(said))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +277,24 @@ class PresentClient:
     info: Any
 
 
-def present_clients(said: Said) -> list[PresentClient]:
+@dataclass(frozen=True, slots=True)
+class RoomPresence(ClusterAnswer):
+    """Who is in a room."""
+
+    room: str
+    clients: tuple[PresentClient, ...]
+
+
+def room_presence(said: Said) -> RoomPresence:
     """Read who is in a room."""
-    return [
-        PresentClient(client["clientId"], client.get("userId"), client.get("info"))
-        for client in said["clients"]
-    ]
+    return RoomPresence(
+        said["room"],
+        tuple(
+            PresentClient(client["clientId"], client.get("userId"), client.get("info"))
+            for client in said["clients"]
+        ),
+        **_nodes(said),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +349,7 @@ class TracedClient:
 
 
 @dataclass(frozen=True, slots=True)
-class EventTrace:
+class EventTrace(ClusterAnswer):
     """What became of one event; ``target`` is whom it was for, as the server says it.
 
     ``more`` says whether there are other clients, after the last of ``clients``.
@@ -332,6 +381,7 @@ def event_trace(said: Said) -> EventTrace:
         recipients=said["recipients"],
         pending=said["pending"],
         more=said["more"],
+        **_nodes(said),
     )
 
 
@@ -348,7 +398,7 @@ class MinuteCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Analytics:
+class Analytics(ClusterAnswer):
     """Counts of minutes, oldest first. No server was running in a minute that is missing."""
 
     start: datetime
@@ -374,7 +424,20 @@ def analytics(said: Said) -> Analytics:
             )
             for point in said["points"]
         ),
+        **_nodes(said),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected(ClusterAnswer):
+    """How many connections were cut; none of a client that was away."""
+
+    connections: int
+
+
+def disconnected(said: Said) -> Disconnected:
+    """Read how many connections were cut."""
+    return Disconnected(said["disconnected"], **_nodes(said))
 
 
 def moment(text: str) -> datetime:

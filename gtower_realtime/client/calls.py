@@ -18,15 +18,18 @@ from gtower_realtime.client import answers
 from gtower_realtime.client.answers import (
     Analytics,
     BatchReceipt,
+    ClientPage,
     ClientStatus,
+    ClusterAnswer,
     ConnectedClient,
+    Disconnected,
     EventTrace,
     HistoryPage,
     LoggedEvent,
-    PresentClient,
     Readiness,
     Receipt,
     RoomPage,
+    RoomPresence,
     RoomSize,
     RoomSummary,
     ServerStatus,
@@ -53,8 +56,11 @@ PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A success: the body, and whether the same request was answered before."""
+class Answer(ClusterAnswer):
+    """A success: the body, and whether the same request was answered before.
+
+    `partial` and `nodes_missing` are what its headers say; most answers say it in the body.
+    """
 
     text: str
     is_replayed: bool = False
@@ -329,20 +335,28 @@ def metrics() -> Call[str]:
     return Call("GET", "/metrics", lambda answer: answer.text)
 
 
-def clients(*, after: str | None = None, limit: int | None = None) -> Call[list[ConnectedClient]]:
+def clients(*, after: str | None = None, limit: int | None = None) -> Call[ClientPage]:
     """Return the connected clients in order of connection, all or a page of at most ``limit``."""
-    return _get("/websocket/clients", answers.connected_clients, after=after, limit=limit)
+    query = _given(after=after, limit=limit)
+    return Call(
+        "GET",
+        "/websocket/clients",
+        lambda answer: answers.client_page(answer.said, answer),
+        query=query,
+    )
 
 
 def iterate_clients(
     *, page_size: int = LONGEST_PAGE_OF_CLIENTS
-) -> Pages[list[ConnectedClient], ConnectedClient]:
+) -> Pages[ClientPage, ConnectedClient]:
     """Go through the connected clients, asking for a page at a time."""
 
-    def following(page: list[ConnectedClient]) -> Call[list[ConnectedClient]] | None:
-        return None if len(page) < page_size else clients(after=page[-1].id, limit=page_size)
+    def following(page: ClientPage) -> Call[ClientPage] | None:
+        if len(page.clients) < page_size:
+            return None
+        return clients(after=page.clients[-1].id, limit=page_size)
 
-    return Pages(clients(limit=page_size), lambda page: page, following)
+    return Pages(clients(limit=page_size), lambda page: page.clients, following)
 
 
 def client_status(client_id: str) -> Call[ClientStatus]:
@@ -380,9 +394,9 @@ def room(room: str) -> Call[RoomSummary]:
     return _get(f"/websocket/rooms/{_in_path(room)}", answers.room_summary)
 
 
-def presence(room: str) -> Call[list[PresentClient]]:
+def presence(room: str) -> Call[RoomPresence]:
     """Return who is in a room."""
-    return _get(f"/websocket/rooms/{_in_path(room)}/presence", answers.present_clients)
+    return _get(f"/websocket/rooms/{_in_path(room)}/presence", answers.room_presence)
 
 
 def history(room: str, *, after: str | None = None, limit: int | None = None) -> Call[HistoryPage]:
@@ -462,7 +476,7 @@ def delete_history(room: str) -> Call[None]:
 
 def disconnect_client(
     client_id: str, *, reason: str | None = None, reconnect: bool = False
-) -> Call[int]:
+) -> Call[Disconnected]:
     """Cut a client off, and return how many connections that were; 0 if it was away.
 
     Unless it may reconnect, it is told to stay away and cannot recover. Not asked again when no
@@ -473,7 +487,7 @@ def disconnect_client(
 
 def disconnect_user(
     user_id: str, *, reason: str | None = None, reconnect: bool = False
-) -> Call[int]:
+) -> Call[Disconnected]:
     """Cut off all connections of a user, and return how many; see `disconnect_client`."""
     return _disconnect(f"/websocket/users/{_in_path(user_id)}", reason, reconnect)
 
@@ -511,8 +525,11 @@ def _send(
 
 
 def _get(path: str, read: Callable[[Any], T], **query: str | int | None) -> Call[T]:
-    given = {name: str(value) for name, value in query.items() if value is not None}
-    return Call("GET", path, partial(_read_json, read), query=given)
+    return Call("GET", path, partial(_read_json, read), query=_given(**query))
+
+
+def _given(**query: str | int | None) -> dict[str, str]:
+    return {name: str(value) for name, value in query.items() if value is not None}
 
 
 def _read_json(read: Callable[[Any], T], answer: Answer) -> T:
@@ -523,12 +540,12 @@ def _change(method: str, path: str) -> Call[None]:
     return Call(method, path, lambda _: None)
 
 
-def _disconnect(path: str, reason: str | None, reconnect: bool) -> Call[int]:
+def _disconnect(path: str, reason: str | None, reconnect: bool) -> Call[Disconnected]:
     body = {"reconnect": reconnect, **({} if reason is None else {"reason": reason})}
     return Call(
         "POST",
         f"{path}/disconnect",
-        lambda answer: int(answer.said["disconnected"]),
+        lambda answer: answers.disconnected(answer.said),
         content=_json(body),
         is_repeatable=False,
     )

@@ -123,9 +123,15 @@ class Exchange(Generic[T]):
         return delay
 
     def _read(self, response: httpx.Response) -> T:
-        is_replayed = response.headers.get("Idempotency-Replayed") == "true"
+        headers = response.headers
+        answer = Answer(
+            response.text,
+            is_replayed=headers.get("Idempotency-Replayed") == "true",
+            partial=headers.get("X-Partial") == "true",
+            nodes_missing=_names(headers.get("X-Nodes-Missing", "")),
+        )
         try:
-            return self._call.read(Answer(response.text, is_replayed))
+            return self._call.read(answer)
         except (ValueError, KeyError, TypeError, AttributeError) as problem:
             raise self._unexpected(response) from problem
 
@@ -181,3 +187,8 @@ def _retry_after(response: httpx.Response) -> float | None:
         except (ValueError, TypeError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return the names in a header, which stand between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
