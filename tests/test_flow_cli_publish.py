@@ -9,6 +9,7 @@ from tornado.httpserver import HTTPServer
 from gtower_realtime.application import Application
 from tests.command import command
 from tests.conftest import ConnectClient
+from tests.silent_nodes import let_receipts_be_partial
 
 KEY = "a-key-of-twenty-characters"
 
@@ -43,6 +44,29 @@ async def test_the_receipt_is_given_as_the_server_gives_it(
         "pending": 0,
         "unknownClients": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("nodes", "line"),
+    [
+        (("ant:3001",), "partial     no answer of ant:3001"),
+        (("ant:3001", "bee:3002"), "partial     no answer of ant:3001, bee:3002"),
+        ((), "partial     not all nodes have answered"),
+    ],
+    ids=["one", "two", "nameless"],
+)
+@pytest.mark.gen_test
+async def test_a_receipt_without_some_nodes_says_so(
+    base_url: str,
+    http_server: HTTPServer,
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: tuple[str, ...],
+    line: str,
+) -> None:
+    let_receipts_be_partial(monkeypatch, *nodes)
+    ended = await command("publish", "tick", "--all", "--url", base_url)
+    assert (ended.status, ended.errors) == (0, "")
+    assert ended.output.splitlines()[-1] == line
 
 
 @pytest.mark.gen_test

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -128,8 +128,16 @@ def _text(data: str) -> str:
 def _shown(receipt: Mapping[str, Any]) -> list[tuple[str, str]]:
     # None are unknown most of the time; nobody has acknowledged is worth a line.
     said = {name: value for name, value in receipt.items() if value or name != "unknownClients"}
-    return [(label, _words(said[name])) for name, label in _LABELS.items() if name in said]
+    shown = [(label, _words(said[name])) for name, label in _LABELS.items() if name in said]
+    if said.get("partial"):
+        shown.append(("partial", _silence(said.get("nodesMissing", []))))
+    return shown
 
 
 def _words(value: Any) -> str:
     return (", ".join(value) or "none") if isinstance(value, list) else str(value)
+
+
+def _silence(nodes: Sequence[str]) -> str:
+    """Return what a receipt is without, by the names of the nodes as far as they are known."""
+    return f"no answer of {', '.join(nodes)}" if nodes else "not all nodes have answered"
