@@ -6,9 +6,11 @@ Costs nothing while nobody watches. No wires.
 import os
 import platform
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from heapq import nlargest
-from typing import Any
+from typing import Any, Literal
 
 from gtower_realtime import __version__
 from gtower_realtime.clients import ClientRegistry
@@ -27,6 +29,49 @@ _SLOW_BYTES = 16_384
 """Less is on its way to anybody at times."""
 
 _SHOWN_BODY = 300
+
+
+RedisState = Literal["none", "together", "alone"]
+"""Whether there are other nodes: without Redis none, together with them, or cut off from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A process that serves clients. One has ``is_here``: that in which the `Monitor` is.
+
+    ``last_seen_ms`` is how long ago it was last heard of, in milliseconds; 0 of the one here.
+    """
+
+    name: str
+    version: str
+    started_at: datetime
+    clients: int
+    is_here: bool
+    last_seen_ms: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return ``{"name", "version", "startedAt", "clients", "isHere", "lastSeenMs"}``."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "startedAt": format_timestamp(self.started_at),
+            "clients": self.clients,
+            "isHere": self.is_here,
+            "lastSeenMs": self.last_seen_ms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """All nodes as this one knows them now, itself among them."""
+
+    redis: RedisState
+    known: Sequence[Node]
+
+    @property
+    def here(self) -> Node:
+        """The node of this process."""
+        return next(node for node in self.known if node.is_here)
 
 
 class Monitor:
@@ -48,6 +93,8 @@ class Monitor:
         self._clock = clock
         self._metrics = metrics
         self._state = state
+        self.nodes: Callable[[], Nodes] = self._this_one
+        """Tells of all nodes; where there is a cluster, it takes the place of this."""
         self._started_at = clock.now()
         self._seen: deque[dict[str, Any]] = deque(maxlen=MOST_EVENTS)
         self._skipped = 0
@@ -68,19 +115,21 @@ class Monitor:
         self._skipped = 0
 
     def numbers(self) -> dict[str, Any]:
-        """Return ``{"timestamp", "status", "node", "samples", "slow"}`` as they are now.
+        """Return ``{"timestamp", "status", "node", "nodes", "redis", "samples", "slow"}``.
 
-        ``samples`` has each metric by its name and labels, as Prometheus writes them;
-        ``slow`` is ``[{"clientId", "bytes"}]``, those for whom the most waits first.
+        As they are now: ``nodes`` is a list of what `Node.as_dict` returns, ``node`` the one of
+        this process, ``redis`` a `RedisState`. The others are of this process alone: ``samples``
+        has each metric by its name and labels, as Prometheus writes them; ``slow`` is
+        ``[{"clientId", "bytes"}]``, those for whom the most waits first.
         """
+        nodes = self.nodes()
         return {
             "timestamp": format_timestamp(self._clock.now()),
             "status": self._state(),
-            "node": {
-                "name": f"{platform.node()}:{os.getpid()}",
-                "version": __version__,
-                "startedAt": format_timestamp(self._started_at),
-            },
+            # Pages that were loaded from an older server know this one alone.
+            "node": nodes.here.as_dict(),
+            "nodes": [node.as_dict() for node in nodes.known],
+            "redis": nodes.redis,
             "samples": self._metrics.samples(),
             "slow": self._slow(),
         }
@@ -108,6 +157,17 @@ class Monitor:
                 "timestamp": format_timestamp(self._clock.now()),
             }
         )
+
+    def _this_one(self) -> Nodes:
+        here = Node(
+            name=f"{platform.node()}:{os.getpid()}",
+            version=__version__,
+            started_at=self._started_at,
+            clients=len(self._clients),
+            is_here=True,
+            last_seen_ms=0,
+        )
+        return Nodes("none", (here,))
 
     def _slow(self) -> list[dict[str, Any]]:
         waiting = (

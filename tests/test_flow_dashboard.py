@@ -4,16 +4,19 @@ import asyncio
 import json
 import re
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
 from gtower_realtime.application import Application
 from gtower_realtime.http1.server import HttpServer
+from gtower_realtime.monitor import Node, Nodes
 from tests.browser import windows
 from tests.conftest import PATIENCE_SECONDS, ConnectClient
+from tests.silent_nodes import let_receipts_be_partial
 from tests.socketio_wire import Wire, open_wire
 
 ADMIN = "admin-key-0123456789abcdef"
@@ -207,6 +210,97 @@ async def test_figures_follow_what_happens(
         await expect(page.locator(".u-wrap canvas").first).to_be_visible()
         nodes = page.get_by_role("region", name="Nodes")
         await expect(nodes.get_by_role("row").nth(1)).to_contain_text("active")
+
+
+@pytest.mark.gen_test
+async def test_all_nodes_are_listed_and_the_head_says_when_redis_is_away(
+    browser: str, base_url: str, application: Application
+) -> None:
+    started = datetime.now(UTC) - timedelta(hours=2)
+    ant = Node("ant:3001", "0.1.0", started, 3, is_here=True, last_seen_ms=0)
+    bee = Node("bee:3002", "0.1.1", started, 4, is_here=False, last_seen_ms=900)
+    cow = Node("cow:3003", "0.1.1", started, 5, is_here=False, last_seen_ms=7200)
+    application.service.monitor.nodes = lambda: Nodes("together", (bee, cow, ant))
+    async with windows(browser) as open_window:
+        page = await open_dashboard(open_window, base_url)
+        state = page.get_by_role("banner").get_by_role("status")
+        rows = page.get_by_role("region", name="Nodes").get_by_role("row")
+        await expect(rows).to_have_text(
+            [
+                "NodeVersionStateClientsRunning for",
+                "ant:3001 shown here0.1.0active32 h",
+                "bee:30020.1.1connected42 h",
+                "cow:30030.1.1silent for 7 s52 h",
+            ]
+        )
+        await expect(page.get_by_text("Of ant:3001, one of 3 nodes.")).to_be_visible()
+        application.service.monitor.nodes = lambda: Nodes("alone", (ant,))
+        await expect(state).to_have_text("active · Redis is away")
+        await expect(state).to_have_attribute("data-state", "connecting")
+        await expect(rows).to_have_count(2)
+        application.service.monitor.nodes = lambda: Nodes("together", (ant, bee))
+        await expect(state).to_have_text("active")
+        await expect(state).to_have_attribute("data-state", "connected")
+        await expect(rows).to_have_count(3)
+
+
+@pytest.mark.gen_test
+async def test_an_older_server_tells_of_itself_alone(
+    browser: str, base_url: str, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = application.service.monitor.numbers
+
+    def as_before_there_were_clusters() -> dict[str, Any]:
+        told = numbers()
+        del told["nodes"], told["redis"]
+        told["node"] = {"name": "ant:17", "version": "0.1.0", "startedAt": told["timestamp"]}
+        return told
+
+    monkeypatch.setattr(application.service.monitor, "numbers", as_before_there_were_clusters)
+    async with windows(browser) as open_window:
+        page = await open_dashboard(open_window, base_url)
+        rows = page.get_by_role("region", name="Nodes").get_by_role("row")
+        await expect(rows).to_have_count(2)
+        await expect(rows.nth(1)).to_contain_text("0.1.0active0")
+
+
+@pytest.mark.gen_test
+async def test_answers_without_some_nodes_are_shown_as_such(
+    browser: str,
+    base_url: str,
+    connect_client: ConnectClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sentence = "partial: node ant:3001 did not answer"
+    let_receipts_be_partial(monkeypatch, "ant:3001")
+    client = await connect_client()
+    await client.ask("joinRoom", "sales")
+
+    async def without_a_node(route: Route) -> None:
+        answer = await route.fetch()
+        said = await answer.json()
+        told = {"X-Partial": "true", "X-Nodes-Missing": "ant:3001"}
+        if isinstance(said, dict):
+            told, said = {}, {**said, "partial": True, "nodesMissing": ["ant:3001"]}
+        await route.fulfill(response=answer, headers={**answer.headers, **told}, json=said)
+
+    async with windows(browser) as open_window:
+        page = await open_window("about:blank")
+        for path in ("clients?**", "rooms?**", "rooms/*/presence"):
+            await page.route(f"**/websocket/{path}", without_a_node)
+        await page.goto(f"{base_url}/dashboard")
+        await expect(page.locator("#clients-note")).to_have_text(f"1 connected · {sentence}")
+        await expect(page.locator("#rooms-note")).to_have_text(sentence)
+        await page.get_by_role("button", name="Open sales").click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog.get_by_role("listitem").nth(1)).to_have_text(sentence)
+        await dialog.get_by_role("button", name="Publish").click()
+        await expect(dialog.get_by_role("status")).to_have_text(
+            f"Handed to 1, 0 are away; {sentence}."
+        )
+        await dialog.get_by_role("button", name="Close").click()
+        feed = page.get_by_role("list", name="Events", exact=True)
+        await expect(feed.get_by_role("listitem").first).to_contain_text("to 1, partial")
 
 
 @pytest.mark.gen_test

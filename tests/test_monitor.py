@@ -1,9 +1,15 @@
 """What people who watch are shown, on fakes."""
 
+import os
+import platform
+from datetime import timedelta
+
 import pytest
 
+from gtower_realtime import __version__
+from gtower_realtime.monitor import Node, Nodes
 from gtower_realtime.ports import Target
-from tests.fakes import TS, make_world
+from tests.fakes import NOW, TS, make_world
 
 
 @pytest.mark.gen_test
@@ -88,3 +94,50 @@ async def test_samples_have_their_labels_as_prometheus_writes_them() -> None:
     assert numbers["status"] == "active"
     assert numbers["samples"]["gtower_clients"] == 1
     assert numbers["samples"]['gtower_events_published_total{event="custom"}'] == 1
+
+
+@pytest.mark.gen_test
+async def test_a_process_alone_is_the_only_node() -> None:
+    world = await make_world()
+    await world.connect("ana", "ben")
+    world.clock.advance(60)
+    numbers = world.service.monitor.numbers()
+    here = {
+        "name": f"{platform.node()}:{os.getpid()}",
+        "version": __version__,
+        "startedAt": TS,
+        "clients": 2,
+        "isHere": True,
+        "lastSeenMs": 0,
+    }
+    assert (numbers["redis"], numbers["nodes"], numbers["node"]) == ("none", [here], here)
+
+
+@pytest.mark.gen_test
+async def test_of_a_cluster_all_nodes_are_told() -> None:
+    world = await make_world()
+    monitor = world.service.monitor
+    bee = Node("bee:3002", "0.1.1", NOW, 4, is_here=False, last_seen_ms=900)
+    ant = Node("ant:3001", "0.1.0", NOW - timedelta(hours=1), 3, is_here=True, last_seen_ms=0)
+    monitor.nodes = lambda: Nodes("alone", (bee, ant))
+    numbers = monitor.numbers()
+    assert numbers["redis"] == "alone"
+    assert numbers["nodes"] == [
+        {
+            "name": "bee:3002",
+            "version": "0.1.1",
+            "startedAt": TS,
+            "clients": 4,
+            "isHere": False,
+            "lastSeenMs": 900,
+        },
+        {
+            "name": "ant:3001",
+            "version": "0.1.0",
+            "startedAt": "2026-11-23T11:28:18.953Z",
+            "clients": 3,
+            "isHere": True,
+            "lastSeenMs": 0,
+        },
+    ]
+    assert numbers["node"]["name"] == "ant:3001"

@@ -13,6 +13,7 @@ export class Clients {
   #clients = [];
   #waiting = new Map();
   #isWhole = true;
+  #missing = '';
   #first = 0;
   #table;
   #pager;
@@ -48,12 +49,14 @@ export class Clients {
   async #read() {
     const clients = [];
     let page;
+    let missing;
     do {
       const after = clients.length ? `&after=${encodeURIComponent(clients.at(-1).id)}` : '';
-      page = await this.#server.ask(`/websocket/clients?limit=${OF_A_REQUEST}${after}`);
+      ({ said: page, missing } = await this.#server.askCluster(`/websocket/clients?limit=${OF_A_REQUEST}${after}`));
       clients.push(...page);
     } while (page.length === OF_A_REQUEST && clients.length < MOST);
     this.#isWhole = page.length < OF_A_REQUEST;
+    this.#missing = missing;
     return clients;
   }
 
@@ -111,7 +114,8 @@ export class Clients {
   #note(found) {
     const all = this.#clients.length;
     const searched = found < all ? `${found} of ${all}` : `${all}`;
-    return this.#isWhole ? `${searched} connected` : `${searched}, the oldest; there are more`;
+    const counted = this.#isWhole ? `${searched} connected` : `${searched}, the oldest; there are more`;
+    return this.#missing ? `${counted} · ${this.#missing}` : counted;
   }
 }
 

@@ -11,7 +11,8 @@ export function entry(event) {
   if (event.target) {
     const away = event.pending ? `, ${event.pending} away` : '';
     line.push(element('span', { className: 'whom', textContent: format.whom(event.target) }));
-    line.push(element('span', { textContent: `to ${event.recipients}${away}` }));
+    const partial = event.partial ? ', partial' : '';
+    line.push(element('span', { textContent: `to ${event.recipients}${away}${partial}` }));
   }
   const data = typeof event.data === 'string' ? event.data : JSON.stringify(event.data);
   return element('li', {}, element('details', {},

@@ -22,8 +22,9 @@ export function milliseconds(seconds) {
 
 export const time = (timestamp) => new Date(timestamp).toLocaleTimeString('en-GB');
 
-export function ago(timestamp) {
-  const seconds = Math.max(0, (Date.now() - Date.parse(timestamp)) / 1000);
+export const ago = (timestamp) => duration(Math.max(0, (Date.now() - Date.parse(timestamp)) / 1000));
+
+export function duration(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;

@@ -3,12 +3,11 @@
 import { Clients } from './clients.js';
 import { Days } from './days.js';
 import { Feed } from './feed.js';
-import * as format from './format.js';
+import { Nodes } from './nodes.js';
 import { total } from './numbers.js';
 import { Overview } from './overview.js';
 import { Rooms } from './rooms.js';
 import { Server } from './server.js';
-import { Table } from './table.js';
 import { Trouble } from './trouble.js';
 
 const LISTS_EVERY = 5000;
@@ -36,27 +35,24 @@ const rooms = new Rooms(server);
 const feed = new Feed();
 const trouble = new Trouble(byId('trouble-tables'));
 const days = new Days(server);
-const nodes = new Table(byId('nodes-table'), [
-  { title: 'Node', of: ({ name }) => name },
-  { title: 'Version', of: ({ version }) => version },
-  { title: 'State', of: ({ status }) => status },
-  { title: 'Clients', of: ({ clients: connected }) => connected, isNumber: true },
-  { title: 'Running for', of: ({ startedAt }) => startedAt, show: ({ startedAt }) => format.ago(startedAt) },
-], { sortedBy: 'Node' });
+const nodes = new Nodes(byId('nodes-table'));
 
 let looks = [];
 
-function onNumbers({ timestamp, status, node, samples, slow }) {
+function onNumbers({ timestamp, status, node, nodes: known, redis, samples, slow }) {
   const now = { at: Date.parse(timestamp) / 1000, samples };
   // Another process, or the same one begun anew: nothing from before can be compared.
   if (looks.length && looks.at(-1).node !== node.startedAt) looks = [];
   looks.push({ ...now, node: node.startedAt });
   while (looks.length > 2 && now.at - looks[0].at > LATELY_SECONDS) looks.shift();
-  showState(status, LOOKS[status]);
+  const isAlone = redis === 'alone';
+  showState(isAlone ? `${status} · Redis is away` : status, isAlone ? 'connecting' : LOOKS[status]);
   clients.noteSlow(slow);
   overview.show(now, looks.find(({ at }) => now.at - at <= NOW_SECONDS));
   trouble.show(now, looks[0], slow);
-  nodes.show([{ ...node, status, clients: total(now, 'gtower_clients') }]);
+  byId('overview-note').textContent = known?.length > 1 ? `Of ${node.name}, one of ${known.length} nodes.` : '';
+  // An older server, which the page may meet in a rolling upgrade, tells of itself alone.
+  nodes.show(known ?? [{ ...node, clients: total(now, 'gtower_clients'), isHere: true }], status);
 }
 
 function showState(text, look) {

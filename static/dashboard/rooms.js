@@ -37,7 +37,7 @@ export class Rooms {
     const start = this.#starts.at(-1);
     const after = start === null ? '' : `&after=${encodeURIComponent(start)}`;
     try {
-      const page = await this.#server.ask(
+      const { said: page, missing } = await this.#server.askCluster(
         `/websocket/rooms?limit=${OF_A_PAGE}&prefix=${encodeURIComponent(prefix)}${after}`,
       );
       // Somebody may have typed on meanwhile.
@@ -45,6 +45,7 @@ export class Rooms {
       this.#next = page.next;
       this.#table.show(this.#table.sort(page.rooms));
       this.#pager.show({ hasPrevious: this.#starts.length > 1, hasNext: page.next !== null });
+      byId('rooms-note').textContent = missing;
       byId('rooms-problem').textContent = '';
     } catch (problem) {
       byId('rooms-problem').textContent = problem.message;
@@ -95,13 +96,14 @@ class RoomDialog {
   async #read() {
     const room = this.#room;
     try {
-      const [presence, events] = await Promise.all([
-        this.#server.ask(path`/websocket/rooms/${room}/presence`),
+      const [{ said: presence, missing }, events] = await Promise.all([
+        this.#server.askCluster(path`/websocket/rooms/${room}/presence`),
         this.#newest(room),
       ]);
       if (room !== this.#room) return;
       byId('room-members').replaceChildren(...presence.clients.map(({ clientId, userId }) =>
         element('li', {}, element('code', { textContent: userId ? `${userId} (${clientId})` : clientId }))));
+      if (missing) byId('room-members').append(element('li', { className: 'empty', textContent: missing }));
       byId('room-history').replaceChildren(...events.map(entry));
       if (!events.length) byId('room-history').append(element('li', { className: 'empty', textContent: 'No events are kept.' }));
     } catch (problem) {
@@ -129,8 +131,12 @@ class RoomDialog {
     try {
       const body = JSON.parse(byId('room-data').value || '{}');
       const event = byId('room-event').value;
-      const answer = await this.#server.ask(path`/websocket/event/room/${this.#room}/${event}`, { method: 'POST', body });
-      receipt.textContent = `Handed to ${answer.recipients}, ${answer.pending} are away.`;
+      const { said, missing } = await this.#server.askCluster(
+        path`/websocket/event/room/${this.#room}/${event}`,
+        { method: 'POST', body },
+      );
+      const counted = `Handed to ${said.recipients}, ${said.pending} are away`;
+      receipt.textContent = missing ? `${counted}; ${missing}.` : `${counted}.`;
       this.#read();
     } catch (problem) {
       receipt.textContent = '';

@@ -34,14 +34,19 @@ export class Server {
   }
 
   // Returns the answer's JSON. Throws an Error with the server's sentence when it refuses.
-  async ask(path, { method = 'GET', body } = {}) {
+  async ask(path, request) {
+    return (await this.askCluster(path, request)).said;
+  }
+
+  // Returns {said, missing}: the answer's JSON, and a sentence if not all nodes had a part in it.
+  async askCluster(path, { method = 'GET', body } = {}) {
     const key = sessionStorage.getItem(KEY);
     const headers = { ...(key && { 'X-API-Key': key }) };
     if (body !== undefined) headers['Content-Type'] = 'application/json';
     const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
     const said = await answer.json();
     if (!answer.ok) throw new Error(said.message);
-    return said;
+    return { said, missing: whatIsMissing(said, answer.headers) };
   }
 }
 

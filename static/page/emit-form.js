@@ -58,8 +58,14 @@ function showAnswer(output, event, answer) {
       className: isAccepted ? 'verdict good' : 'verdict bad',
       textContent: isAccepted ? `${event} accepted` : `${event} refused`,
     }),
+    ...warning(whatIsMissing(answer)),
     jsonBlock(prettyJson(answer)),
   );
+}
+
+// Returns the parts of an output that show `text`, if there is one.
+function warning(text) {
+  return text ? [element('span', { className: 'verdict warn', textContent: text })] : [];
 }
 
 function showProblem(output, text) {

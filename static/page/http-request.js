@@ -51,6 +51,7 @@ function showHttpAnswer(output, response, answer, milliseconds) {
       textContent: `${response.status} ${response.statusText}`,
     }),
     element('small', { textContent: `${milliseconds} ms` }),
+    ...warning(whatIsMissing(answer, response.headers)),
     jsonBlock(prettyJson(answer)),
   );
 }
