@@ -22,6 +22,7 @@ from tests.client_page import (
     tab_to,
     two_connected,
 )
+from tests.silent_nodes import let_receipts_be_partial
 
 pytestmark = pytest.mark.usefixtures("http_server")
 
@@ -152,6 +153,60 @@ async def test_wrong_input_shows_the_refusal(browser: str, base_url: str) -> Non
         await ana.body.fill('{"type": ')
         await ana.button("Send request").click()
         await expect(ana.http_answer).to_contain_text('"code": "invalid_json"')
+
+
+@pytest.mark.parametrize(
+    ("nodes", "sentence"),
+    [
+        (["ant:3001"], "partial: node ant:3001 did not answer"),
+        (["ant:3001", "bee:3002"], "partial: nodes ant:3001, bee:3002 did not answer"),
+        ([], "partial: not all nodes have answered"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_a_receipt_without_some_nodes_is_shown_as_such(
+    nodes: list[str],
+    sentence: str,
+    browser: str,
+    base_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with windows(browser) as open_window:
+        ana = await open_client(open_window, base_url)
+        await ana.connect()
+        warnings = ana.page.get_by_text(re.compile("^partial:"))
+        await ana.button("Send request").click()
+        await expect(ana.http_answer).to_contain_text("201 Created")
+        await ana.send("message", "Text", "to all nodes")
+        await expect(ana.acknowledgement).to_contain_text("message accepted")
+        await expect(warnings).to_have_count(0)
+        let_receipts_be_partial(monkeypatch, *nodes)
+        await ana.button("Send request").click()
+        await expect(ana.http_answer.get_by_text(sentence, exact=True)).to_be_visible()
+        await ana.send("message", "Text", "to some nodes")
+        await expect(ana.acknowledgement.get_by_text(sentence, exact=True)).to_be_visible()
+        await ana.request.select_option(label="Several events at once")
+        await ana.button("Send request").click()
+        await expect(ana.http_answer.get_by_text(sentence, exact=True)).to_be_visible()
+
+
+@pytest.mark.gen_test
+async def test_a_page_of_another_origin_reads_which_nodes_a_list_is_without(
+    browser: str, base_url: str
+) -> None:
+    async def without_a_node(route: Route) -> None:
+        answer = await route.fetch()
+        told = {"X-Partial": "true", "X-Nodes-Missing": "ant:3001, bee:3002"}
+        await route.fulfill(response=answer, headers={**answer.headers, **told})
+
+    async with windows(browser) as open_window:
+        ana = ClientPage(await open_window((STATIC / CLIENT_PAGE).as_uri()))
+        await ana.page.route("**/websocket/clients?**", without_a_node)
+        await ana.field("Server URL").fill(base_url)
+        await ana.request.select_option(label="Clients")
+        await ana.button("Send request").click()
+        sentence = "partial: nodes ant:3001, bee:3002 did not answer"
+        await expect(ana.http_answer.get_by_text(sentence, exact=True)).to_be_visible()
 
 
 @pytest.mark.gen_test
