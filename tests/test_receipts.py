@@ -14,6 +14,7 @@ from tornado.ioloop import IOLoop
 
 from gtower_realtime.application import Application
 from gtower_realtime.settings import Settings
+from handlers import api, openapi
 from tests.conftest import ConnectClient
 from tests.fakes import NOW, FakeClock
 from tests.socketio_wire import open_wire
@@ -49,8 +50,8 @@ def pairs(page: str) -> list[tuple[str, str]]:
     """Return each command of the page and the answer behind it."""
     blocks = [Block(*found) for found in re.findall(r"^```(\w+)\n(.*?)^```$", page, re.M | re.S)]
     commands, answers = blocks[::2], blocks[1::2]
-    assert {block.language for block in commands} == {"sh"}
-    assert {block.language for block in answers} == {"json"}
+    assert {block.language for block in commands} <= {"sh"}
+    assert {block.language for block in answers} <= {"json"}
     return [(one.text, other.text) for one, other in zip(commands, answers, strict=True)]
 
 
@@ -136,3 +137,13 @@ def test_each_field_of_each_answer_is_told_in_its_section_or_before() -> None:
 
 def test_every_block_of_the_page_is_a_command_or_its_answer() -> None:
     assert len(blocks_of(PAGE)) == 2 * len(pairs(PAGE.read_text(encoding="utf-8"))) > 0
+
+
+def test_what_a_cluster_adds_is_told() -> None:
+    section = (
+        PAGE.read_text(encoding="utf-8").partition("## In a cluster\n")[2].partition("\n## ")[0]
+    )
+    assert re.findall(r"^\| `(\w+)` \|", section, re.M) == ["partial", "nodesMissing"]
+    headers = re.findall(r"`(X-[\w-]+): ", section)
+    assert headers == ["X-Partial", "X-Nodes-Missing"]
+    assert set(headers) <= set(openapi.document(api.routes())["components"]["headers"])
