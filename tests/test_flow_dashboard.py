@@ -286,11 +286,12 @@ async def test_answers_without_some_nodes_are_shown_as_such(
 
     async with windows(browser) as open_window:
         page = await open_window("about:blank")
-        for path in ("clients?**", "rooms?**", "rooms/*/presence"):
+        for path in ("clients?**", "rooms?**", "rooms/*/presence", "analytics?**"):
             await page.route(f"**/websocket/{path}", without_a_node)
         await page.goto(f"{base_url}/dashboard")
         await expect(page.locator("#clients-note")).to_have_text(f"1 connected · {sentence}")
         await expect(page.locator("#rooms-note")).to_have_text(sentence)
+        await expect(page.locator("#days-problem")).to_have_text(sentence)
         await page.get_by_role("button", name="Open sales").click()
         dialog = page.get_by_role("dialog")
         await expect(dialog.get_by_role("listitem").nth(1)).to_have_text(sentence)

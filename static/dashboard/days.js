@@ -32,8 +32,8 @@ export class Days {
   async refresh() {
     const days = Number(byId('days-range').value);
     try {
-      const points = await this.#read(days);
-      byId('days-problem').textContent = '';
+      const { points, missing } = await this.#read(days);
+      byId('days-problem').textContent = missing;
       const times = points.map(({ at }) => Date.parse(at) / 1000);
       const now = Date.now() / 1000;
       for (const { chart, lines } of this.#charts) {
@@ -50,8 +50,12 @@ export class Days {
     const starts = Array.from({ length: days }, (_, day) => now - (days - day) * DAY);
     const reads = starts.map((start) => {
       const [from, to] = [start, start + DAY].map((moment) => encodeURIComponent(new Date(moment).toISOString()));
-      return this.#server.ask(`/websocket/analytics?from=${from}&to=${to}`);
+      return this.#server.askCluster(`/websocket/analytics?from=${from}&to=${to}`);
     });
-    return (await Promise.all(reads)).flatMap(({ points }) => points);
+    const answers = await Promise.all(reads);
+    return {
+      points: answers.flatMap(({ said }) => said.points),
+      missing: answers.map(({ missing }) => missing).find((sentence) => sentence) ?? '',
+    };
   }
 }
