@@ -1,15 +1,17 @@
 """What `SqlStore` asks of a database besides SQL: connect, keep others out, explain errors."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import CursorResult, Executable, Table
+from sqlalchemy import CursorResult, Executable, Row, Table
 
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
 
 Result = TypeVar("Result")
+
+Parameters = dict[str, Any]
 
 
 class Connection(Protocol):
@@ -96,3 +98,17 @@ class Database(Protocol):
 
     async def close(self) -> None:
         """Close all connections and let other processes in. Idempotent."""
+
+
+async def execute(writer: Connection, statement: Executable, rows: Iterable[Parameters]) -> None:
+    """Execute ``statement`` once for each of ``rows``."""
+    parameters = list(rows)
+    if parameters:
+        await writer.execute(statement, parameters)
+
+
+async def fetch(
+    statement: Executable, parameters: Parameters, connection: Connection
+) -> Sequence[Row[Any]]:
+    """Return all rows of a query."""
+    return (await connection.execute(statement, parameters)).all()

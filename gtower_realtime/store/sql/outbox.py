@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from sqlalchemy import BigInteger, Text, bindparam, delete, func, insert, select
 
 from gtower_realtime.records import OutboxBacklog, OutboxEntry
-from gtower_realtime.store.sql.database import Connection
+from gtower_realtime.store.sql.database import Connection, Parameters
 from gtower_realtime.store.sql.schema import outbox
-from gtower_realtime.store.sql.statements import Parameters
 
 _ORIGIN = bindparam("of_origin", type_=Text)
 _WANTED = bindparam("wanted", type_=BigInteger)

@@ -4,7 +4,7 @@ A change of the tables is one function more in `UPGRADES`; a database is brought
 version when it is opened, in one transaction, and never back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import (
     BigInteger,
@@ -26,7 +26,7 @@ from gtower_realtime.errors import StoreUnusable
 # SQLite looks rows up by number without an index of its own only if the type is called INTEGER.
 _Number = BigInteger().with_variant(Integer, "sqlite")
 # Names are compared for equality only; other collations make an index slow.
-_Name = Text().with_variant(Text(collation="C"), "postgresql")
+Name = Text().with_variant(Text(collation="C"), "postgresql")
 
 metadata = MetaData()
 
@@ -51,40 +51,45 @@ log = Table(
 OF_THE_PAST = "backup"
 """In ``unsynced_boot``: clients may have seen more than is here, as of a backup."""
 
-events = Table(
-    "gtower_events",
-    metadata,
-    Column("number", _Number, primary_key=True, autoincrement=False),
-    Column("size", Integer, nullable=False),
-    Column("published_at", BigInteger, nullable=False),
-    Column("expires_at", BigInteger),
-    Column("id", Text, nullable=False),
-    Column("event", Text, nullable=False),
-    # Lists of texts, in JSON.
-    Column("addresses", Text, nullable=False),
-    Column("excluded", Text, nullable=False),
-    Column("payload", Text, nullable=False),
-)
-Index(
-    "gtower_events_expiring",
-    events.c.expires_at,
-    sqlite_where=events.c.expires_at.is_not(None),
-    postgresql_where=events.c.expires_at.is_not(None),
-)
 
-event_addresses = Table(
-    "gtower_event_addresses",
-    metadata,
-    Column("address", _Name, primary_key=True),
-    Column("number", _Number, primary_key=True, autoincrement=False),
-    sqlite_with_rowid=False,
-)
-"""The addresses of the events once more, for reading the events of some of them."""
+def event_tables(metadata: MetaData, prefix: str) -> tuple[Table, Table]:
+    """Return two tables: events, and their addresses once more, for reading those of some."""
+    events = Table(
+        f"{prefix}events",
+        metadata,
+        Column("number", _Number, primary_key=True, autoincrement=False),
+        Column("size", Integer, nullable=False),
+        Column("published_at", BigInteger, nullable=False),
+        Column("expires_at", BigInteger),
+        Column("id", Text, nullable=False),
+        Column("event", Text, nullable=False),
+        # Lists of texts, in JSON.
+        Column("addresses", Text, nullable=False),
+        Column("excluded", Text, nullable=False),
+        Column("payload", Text, nullable=False),
+    )
+    Index(
+        f"{prefix}events_expiring",
+        events.c.expires_at,
+        sqlite_where=events.c.expires_at.is_not(None),
+        postgresql_where=events.c.expires_at.is_not(None),
+    )
+    event_addresses = Table(
+        f"{prefix}event_addresses",
+        metadata,
+        Column("address", Name, primary_key=True),
+        Column("number", _Number, primary_key=True, autoincrement=False),
+        sqlite_with_rowid=False,
+    )
+    return events, event_addresses
+
+
+events, event_addresses = event_tables(metadata, "gtower_")
 
 sessions = Table(
     "gtower_sessions",
     metadata,
-    Column("client_id", _Name, primary_key=True),
+    Column("client_id", Name, primary_key=True),
     Column("pid", Text, nullable=False),
     Column("namespace", Text, nullable=False),
     Column("user_id", Text),
@@ -98,8 +103,8 @@ memberships = Table(
     metadata,
     # Rises in the order of entering.
     Column("id", _Number, primary_key=True, autoincrement=True),
-    Column("client_id", _Name, nullable=False),
-    Column("room", _Name, nullable=False),
+    Column("client_id", Name, nullable=False),
+    Column("room", Name, nullable=False),
     Column("after", BigInteger, nullable=False),
     Column("until", BigInteger),
 )
@@ -122,7 +127,7 @@ Index(
 answers = Table(
     "gtower_answers",
     metadata,
-    Column("key", _Name, primary_key=True),
+    Column("key", Name, primary_key=True),
     Column("fingerprint", Text, nullable=False),
     Column("answer", Text, nullable=False),
     Column("expires_at", BigInteger, nullable=False, index=True),
@@ -132,7 +137,7 @@ minutes = Table(
     "gtower_minutes",
     metadata,
     Column("at", BigInteger, primary_key=True, autoincrement=False),
-    Column("id", _Name, primary_key=True),
+    Column("id", Name, primary_key=True),
     Column("counts", Text, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -145,7 +150,7 @@ webhooks = Table(
     Column("number", _Number, primary_key=True, autoincrement=False),
     Column("received_at", BigInteger, nullable=False),
     Column("size", Integer, nullable=False),
-    Column("state", _Name, nullable=False),
+    Column("state", Name, nullable=False),
     Column("body", LargeBinary, nullable=False),
 )
 """Bodies that came in signed."""
@@ -161,7 +166,7 @@ Index(
 webhook_marks = Table(
     "gtower_webhook_marks",
     metadata,
-    Column("key", _Name, primary_key=True),
+    Column("key", Name, primary_key=True),
     Column("value", Text, nullable=False),
     Column("at", BigInteger, nullable=False, index=True),
 )
@@ -172,7 +177,7 @@ outbox = Table(
     metadata,
     # Rises in the order of putting.
     Column("place", _Number, primary_key=True, autoincrement=True),
-    Column("origin", _Name, nullable=False),
+    Column("origin", Name, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("size", Integer, nullable=False),
     Column("text", Text, nullable=False),
@@ -254,14 +259,29 @@ def prepare(connection: Connection, epoch: str) -> None:
             )
         )
         return
-    version = connection.execute(select(log.c.schema_version)).scalar_one()
-    if version > newest_version():
+    upgrade(connection, log.c.schema_version, UPGRADES)
+
+
+def upgrade(
+    connection: Connection,
+    schema_version: Column[int],
+    upgrades: Sequence[Callable[[Connection], None]],
+) -> None:
+    """Bring tables to the newest version; ``schema_version`` is the column that has theirs.
+
+    ``upgrades`` lead from version 1 to 2, from 2 to 3, and so on. It is for the caller to commit.
+
+    Raises:
+        StoreUnusable: the tables are of a version that this program does not know.
+    """
+    version, newest = connection.execute(select(schema_version)).scalar_one(), 1 + len(upgrades)
+    if version > newest:
         raise StoreUnusable(
             f"It belongs to a newer version of GTower Realtime: its tables are of version "
-            f"{version}, this program knows them up to version {newest_version()}. Install the "
+            f"{version}, this program knows them up to version {newest}. Install the "
             "newer program, or set GTOWER_DATABASE_URL to another database."
         )
-    if version < newest_version():
-        for upgrade in UPGRADES[version - 1 :]:
-            upgrade(connection)
-        connection.execute(update(log).values(schema_version=newest_version()))
+    for step in upgrades[version - 1 :]:
+        step(connection)
+    if version < newest:
+        connection.execute(update(schema_version.table).values(schema_version=newest))

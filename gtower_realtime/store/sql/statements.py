@@ -20,7 +20,6 @@ from sqlalchemy import (
     update,
 )
 
-from gtower_realtime import strict_json
 from gtower_realtime.records import (
     CountedMinute,
     GivenAnswer,
@@ -30,10 +29,11 @@ from gtower_realtime.records import (
     SessionAway,
     SessionEnded,
     SessionResumed,
-    StoredEvent,
     StoredSession,
 )
 from gtower_realtime.store.sql.batches import LaterChange
+from gtower_realtime.store.sql.database import Parameters
+from gtower_realtime.store.sql.events import EventTables
 from gtower_realtime.store.sql.schema import (
     answers,
     event_addresses,
@@ -44,19 +44,12 @@ from gtower_realtime.store.sql.schema import (
     sessions,
 )
 
-Parameters = dict[str, Any]
-
-Values = tuple[Any, ...]
-"""A row by place, for what is executed so often that looking up names would cost the most."""
-
 InsertInto = Callable[[Table], Any]
 """Makes an INSERT of a dialect, one that knows ON CONFLICT."""
 
 _CLIENT = bindparam("client", type_=Text)
 _CLIENTS = bindparam("clients", expanding=True, type_=Text)
 _IN_ROOM = bindparam("in_room", type_=Text)
-_FOR = bindparam("for_address", type_=Text)
-_FOR_ANY = bindparam("for_addresses", expanding=True, type_=Text)
 _PLACE = bindparam("place", type_=BigInteger)
 _FOLLOWING = bindparam("following", type_=BigInteger)
 _UP_TO = bindparam("up_to", type_=BigInteger)
@@ -74,11 +67,7 @@ UPDATE_LOG = update(log).where(log.c.transactions == _EXPECTED)
 
 # Events
 
-CHANGE_EVENT = update(events).where(events.c.number == _PLACE)
-DELETE_EVENT = delete(events).where(events.c.number == _PLACE)
-DELETE_ADDRESS = delete(event_addresses).where(
-    event_addresses.c.address == _FOR, event_addresses.c.number == _PLACE
-)
+EVENTS = EventTables(events, event_addresses, first_stretch=10_000)
 
 _newest = (
     select(
@@ -95,63 +84,6 @@ READ_RECENT = (
         events.c.number.in_(select(_newest.c.number).where(_newest.c.bytes <= _MAX_BYTES)),
     )
     .order_by(events.c.number)
-)
-
-READ_EVENTS_FOR = (
-    select(events)
-    .where(
-        events.c.number.in_(
-            select(event_addresses.c.number).where(
-                event_addresses.c.address.in_(_FOR_ANY),
-                event_addresses.c.number > _FOLLOWING,
-                event_addresses.c.number <= _UP_TO,
-            )
-        )
-    )
-    .order_by(events.c.number)
-    .limit(_LIMIT)
-)
-
-_of_address = (
-    select(events)
-    .join(event_addresses, event_addresses.c.number == events.c.number)
-    .where(event_addresses.c.address == _FOR)
-    .order_by(event_addresses.c.number)
-    .limit(_LIMIT)
-)
-_page = (
-    select(events.c.number, events.c.size)
-    .join(event_addresses, event_addresses.c.number == events.c.number)
-    .where(
-        event_addresses.c.address == _FOR,
-        event_addresses.c.number > _FOLLOWING,
-        events.c.expires_at.is_(None) | (events.c.expires_at > _NOW),
-    )
-    .order_by(event_addresses.c.number)
-    .limit(_LIMIT)
-    .subquery()
-)
-_measured_page = select(
-    _page.c.number,
-    (func.sum(_page.c.size).over(order_by=_page.c.number) - _page.c.size).label("bytes_before"),
-).subquery()
-READ_HISTORY = (
-    select(events)
-    .where(
-        events.c.number.in_(
-            select(_measured_page.c.number).where(_measured_page.c.bytes_before <= _MAX_BYTES)
-        )
-    )
-    .order_by(events.c.number)
-)
-READ_WHOLE_HISTORY = _of_address
-
-_measures = select(events.c.number, events.c.size, events.c.published_at, events.c.addresses)
-READ_OLDEST = _measures.order_by(events.c.number).limit(_LIMIT)
-READ_EXPIRED = (
-    _measures.where(events.c.expires_at <= _NOW)
-    .order_by(events.c.expires_at, events.c.number)
-    .limit(_LIMIT)
 )
 
 # Sessions and memberships
@@ -234,45 +166,6 @@ def put_answer(insert_into: InsertInto) -> Any:
 
 
 # Rows
-
-
-def event_row(event: StoredEvent) -> Values:
-    """Return the row of an event, in the order of the columns."""
-    return (
-        event.number,
-        event.size,
-        event.published_at,
-        event.expires_at,
-        event.id,
-        event.event,
-        strict_json.dumps(event.addresses),
-        strict_json.dumps(event.excluded) if event.excluded else "[]",
-        event.payload,
-    )
-
-
-def address_rows(event: StoredEvent) -> Iterable[Values]:
-    """Return the rows of an event's addresses, in the order of the columns."""
-    return ((address, event.number) for address in dict.fromkeys(event.addresses))
-
-
-def event_of(row: Row[Any]) -> StoredEvent:
-    """Return the event of a row."""
-    return StoredEvent(
-        number=row.number,
-        id=row.id,
-        event=row.event,
-        payload=row.payload,
-        addresses=addresses_of(row),
-        excluded=tuple(strict_json.loads(row.excluded)),
-        published_at=row.published_at,
-        expires_at=row.expires_at,
-    )
-
-
-def addresses_of(row: Row[Any]) -> tuple[str, ...]:
-    """Return the addresses of an event's row."""
-    return tuple(strict_json.loads(row.addresses))
 
 
 def session_row(session: StoredSession) -> Parameters:

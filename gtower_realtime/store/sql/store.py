@@ -4,15 +4,11 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate, chain
-from typing import Any
 
 import structlog
-from sqlalchemy import Executable, Row
+from sqlalchemy import Executable
 
-from gtower_realtime import strict_json
 from gtower_realtime.errors import StoreUnavailable
-from gtower_realtime.ports import MAX_HISTORY_BYTES
 from gtower_realtime.records import (
     Bounds,
     Change,
@@ -40,15 +36,18 @@ from gtower_realtime.store.sql import outbox, schema
 from gtower_realtime.store.sql import statements as sql
 from gtower_realtime.store.sql import webhooks as inbox
 from gtower_realtime.store.sql.batches import Batch, LaterChange, SessionChange, in_groups
-from gtower_realtime.store.sql.database import Connection, Database
+from gtower_realtime.store.sql.calls import Result, Work
+from gtower_realtime.store.sql.database import Connection, Database, Parameters, execute, fetch
+from gtower_realtime.store.sql.events import (
+    EVENTS_OF_A_DELETION,
+    ROWS_OF_A_DELETION,
+    Deletion,
+    event_of,
+)
 from gtower_realtime.store.sql.transactions import (
     Attempt,
     Log,
-    Result,
     Transactions,
-    Work,
-    execute,
-    fetch,
     insert_sessions,
 )
 
@@ -58,12 +57,6 @@ NUMBERS_SKIPPED = 1_000_000
 """More than can be given out before a disk has what was committed."""
 
 _PATIENCE_SECONDS = 4.0
-
-# A commit waits for a deletion that has begun.
-_ROWS_OF_A_DELETION = 1000
-_EVENTS_OF_A_DELETION = 500
-
-_FIRST_STRETCH = 10_000
 
 
 class SqlStore:
@@ -100,7 +93,7 @@ class SqlStore:
     async def _load(self, recent_events: int, recent_bytes: int, writer: Connection) -> Snapshot:
         await writer.run_sync(schema.prepare, secrets.token_hex(4))
         (row,) = await fetch(sql.READ_LOG, {}, writer)
-        changed: sql.Parameters = {
+        changed: Parameters = {
             "expected": row.transactions,
             "transactions": row.transactions + 1,
             "unsynced_boot": None if self.database.is_synchronous else self.database.boot,
@@ -127,7 +120,7 @@ class SqlStore:
             epoch=row.epoch,
             first_number=row.first_number,
             last_number=row.last_number,
-            recent=list(map(sql.event_of, recent)),
+            recent=list(map(event_of, recent)),
             sessions=sessions,
         )
 
@@ -172,11 +165,7 @@ class SqlStore:
                 await fetch(sql.READ_SESSIONS_OF, clients, writer),
                 await fetch(sql.READ_MEMBERSHIPS_OF, clients, writer),
             )
-        if batch.events:
-            events = list(map(sql.event_row, batch.events))
-            addresses = list(chain.from_iterable(map(sql.address_rows, batch.events)))
-            await self.database.insert_rows(writer, schema.events, events)
-            await self.database.insert_rows(writer, schema.event_addresses, addresses)
+        await sql.EVENTS.insert(batch.events, self.database, writer)
         await execute(writer, self._put_answer, map(sql.answer_row, batch.answers.values()))
         await execute(writer, sql.INSERT_MINUTE, map(sql.minute_row, batch.minutes))
         for changes in in_groups(batch.sessions):
@@ -215,20 +204,12 @@ class SqlStore:
     ) -> list[StoredEvent]:
         """Return the oldest events for any of ``addresses``; see `Store.events_for`."""
         return await self._transactions.read(
-            partial(_events_for, list(addresses), after, until, limit)
+            partial(sql.EVENTS.for_addresses, addresses, after, until, limit)
         )
 
     async def history(self, room: str, *, after: int, limit: int, now: int) -> list[StoredEvent]:
         """Return the oldest events of ``room``; see `Store.history`."""
-        parameters = {
-            "for_address": room,
-            "following": after,
-            "limit": limit,
-            "now": now,
-            "max_bytes": MAX_HISTORY_BYTES,
-        }
-        rows = await self._transactions.read(partial(fetch, sql.READ_HISTORY, parameters))
-        return list(map(sql.event_of, rows))
+        return await self._transactions.read(partial(sql.EVENTS.of_room, room, after, limit, now))
 
     async def find_answer(self, key: str, now: int) -> GivenAnswer | None:
         """Return the answer given to a key; see `Store.find_answer`."""
@@ -299,22 +280,10 @@ class SqlStore:
         return count
 
     async def _delete_history(self, room: str, writer: Connection) -> int:
-        parameters = {"for_address": room, "limit": _EVENTS_OF_A_DELETION}
-        rows = await fetch(sql.READ_WHOLE_HISTORY, parameters, writer)
-        kept: list[sql.Parameters] = []
-        gone: list[Row[Any]] = []
-        for row in rows:
-            others = [address for address in sql.addresses_of(row) if address != room]
-            if others:
-                kept.append({"place": row.number, "addresses": strict_json.dumps(others)})
-            else:
-                gone.append(row)
-        if rows:
-            places = [{"for_address": room, "place": row["place"]} for row in kept]
-            await execute(writer, sql.CHANGE_EVENT, kept)
-            await execute(writer, sql.DELETE_ADDRESS, places)
-            await self._delete_events(writer, gone, self._transactions.log)
-        return len(rows)
+        log = self._transactions.log
+        return await self._finish(
+            await sql.EVENTS.delete_of_room(room, log.last_number, writer), log, writer
+        )
 
     async def trim(self, bounds: Bounds, now: int) -> int:
         """Delete what is beyond the bounds or over, some at a time; see `Store.trim`."""
@@ -333,57 +302,46 @@ class SqlStore:
         return self._transactions.log.first_number
 
     async def _delete_expired_events(self, now: int, writer: Connection) -> int:
-        parameters = {"now": now, "limit": _EVENTS_OF_A_DELETION}
-        expired = _at_once(await fetch(sql.READ_EXPIRED, parameters, writer))
-        if expired:
-            await self._delete_events(writer, expired, self._transactions.log)
-        return len(expired)
+        deletion = await sql.EVENTS.delete_expired(now, writer)
+        return await self._finish(deletion, self._transactions.log, writer)
 
     async def _delete_beyond(self, bounds: Bounds, now: int, writer: Connection) -> int:
-        oldest = await fetch(sql.READ_OLDEST, {"limit": _EVENTS_OF_A_DELETION}, writer)
         log = self._transactions.log
-        count = count_beyond(bounds, now, events=log.events, size=log.bytes, oldest=oldest)
-        beyond = _at_once(oldest[:count])
-        if beyond:
-            log = replace(log, first_number=beyond[-1].number + 1)
-            await self._delete_events(writer, beyond, log)
-        return len(beyond)
-
-    async def _delete_events(self, writer: Connection, rows: Sequence[Row[Any]], log: Log) -> None:
-        await execute(writer, sql.DELETE_EVENT, ({"place": row.number} for row in rows))
-        await execute(
-            writer,
-            sql.DELETE_ADDRESS,
-            (
-                {"for_address": address, "place": row.number}
-                for row in rows
-                for address in set(sql.addresses_of(row))
-            ),
+        deletion = await sql.EVENTS.delete_beyond(
+            bounds, now, writer, events=log.events, size=log.bytes
         )
-        log = log.without(len(rows), sum(row.size for row in rows))
-        await self._transactions.finish(writer, Attempt(log))
+        if deletion.found:
+            log = replace(log, first_number=deletion.until + 1)
+        return await self._finish(deletion, log, writer)
+
+    async def _finish(self, deletion: Deletion, log: Log, writer: Connection) -> int:
+        """Commit a step of a deletion, if it found anything; return how much."""
+        if deletion.found:
+            attempt = Attempt(log.without(deletion.events, deletion.size))
+            await self._transactions.finish(writer, attempt)
+        return deletion.found
 
     async def _delete_expired_answers(self, now: int, writer: Connection) -> int:
-        parameters = {"now": now, "limit": _ROWS_OF_A_DELETION}
+        parameters = {"now": now, "limit": ROWS_OF_A_DELETION}
         return await self._change(sql.DELETE_EXPIRED_ANSWERS, parameters, writer)
 
     async def _delete_old_minutes(self, now: int, writer: Connection) -> int:
-        parameters = {"up_to": oldest_minute(now), "limit": _ROWS_OF_A_DELETION}
+        parameters = {"up_to": oldest_minute(now), "limit": ROWS_OF_A_DELETION}
         return await self._change(sql.DELETE_OLD_MINUTES, parameters, writer)
 
     async def _delete_past_memberships(self, writer: Connection) -> int:
-        parameters = {"place": self._transactions.log.first_number, "limit": _ROWS_OF_A_DELETION}
+        parameters = {"place": self._transactions.log.first_number, "limit": ROWS_OF_A_DELETION}
         return await self._change(sql.DELETE_PAST_MEMBERSHIPS, parameters, writer)
 
     async def _delete_old_marks(self, now: int, writer: Connection) -> int:
-        parameters = {"up_to": oldest_mark(now), "limit": _ROWS_OF_A_DELETION}
+        parameters = {"up_to": oldest_mark(now), "limit": ROWS_OF_A_DELETION}
         return await self._change(inbox.DELETE_OLD_MARKS, parameters, writer)
 
     async def _delete_settled_webhooks(
         self, state: SettledState, now: int, writer: Connection
     ) -> int:
         (kept,) = await fetch(inbox.READ_TOTALS, {"in_state": state}, writer)
-        parameters = {"in_state": state, "limit": _EVENTS_OF_A_DELETION}
+        parameters = {"in_state": state, "limit": EVENTS_OF_A_DELETION}
         oldest = await fetch(inbox.READ_OLDEST, parameters, writer)
         count = count_beyond(
             WEBHOOKS_KEPT[state], now, events=kept.webhooks, size=int(kept.bytes), oldest=oldest
@@ -394,36 +352,10 @@ class SqlStore:
         return count
 
     async def _change(
-        self, statement: Executable, parameters: sql.Parameters, writer: Connection
+        self, statement: Executable, parameters: Parameters, writer: Connection
     ) -> int:
         """Execute a statement that may as well be executed twice; count its rows."""
         changed: int = (await writer.execute(statement, parameters)).rowcount
         if changed:
             await self._transactions.finish(writer, Attempt(self._transactions.log))
         return changed
-
-
-async def _events_for(
-    addresses: list[str], after: int, until: int, limit: int, reader: Connection
-) -> list[StoredEvent]:
-    events: list[StoredEvent] = []
-    # A stretch is read in full before its events are in order, so the first ones are short: mostly
-    # little was missed, or there is more than the limit.
-    stretch = _FIRST_STRETCH
-    while after < until and len(events) < limit:
-        up_to = min(after + stretch, until)
-        parameters = {
-            "for_addresses": addresses,
-            "following": after,
-            "up_to": up_to,
-            "limit": limit - len(events),
-        }
-        events += map(sql.event_of, await fetch(sql.READ_EVENTS_FOR, parameters, reader))
-        after, stretch = up_to, stretch * 2
-    return events
-
-
-def _at_once(events: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
-    """Return the first of ``events``, as many as one transaction may delete."""
-    rows = accumulate(1 + len(sql.addresses_of(event)) for event in events)
-    return events[: max(1, sum(count <= _ROWS_OF_A_DELETION for count in rows))]

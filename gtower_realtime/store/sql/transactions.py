@@ -6,15 +6,14 @@ happen, it is undone, since its caller was told that it had failed. A change by 
 all further ones.
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
-import structlog
-from sqlalchemy import Executable, Row
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy import Row
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from gtower_realtime.errors import StoreUnavailable, StoreUnusable
 from gtower_realtime.records import StoredSession, WebhookMark
@@ -22,15 +21,9 @@ from gtower_realtime.store.sql import outbox
 from gtower_realtime.store.sql import statements as sql
 from gtower_realtime.store.sql import webhooks as inbox
 from gtower_realtime.store.sql.batches import Batch
-from gtower_realtime.store.sql.database import Connection, Database
+from gtower_realtime.store.sql.calls import Calls, Result, Work
+from gtower_realtime.store.sql.database import Connection, Database, Parameters, execute
 
-logger = structlog.get_logger(__name__)
-
-Result = TypeVar("Result")
-Work = Callable[[Connection], Coroutine[Any, Any, Result]]
-
-_CLOSED = "The event store is closed."
-_SLOW = "The event store does not answer."
 _CHANGED = "The event store was changed by another process; this one must be restarted."
 
 
@@ -78,17 +71,9 @@ class Transactions:
 
     def __init__(self, database: Database, *, patience_seconds: float) -> None:
         self._database = database
-        self._patience_seconds = patience_seconds
-        self._troubles: tuple[type[Exception], ...] = (
-            SQLAlchemyError,
-            OSError,
-            *database.driver_errors,
-        )
-        self._turn = asyncio.Lock()
+        self._calls = Calls(database, patience_seconds=patience_seconds)
         self._writer: Connection | None = None
-        self._unheard: set[asyncio.Future[Any]] = set()
         self._attempt: Attempt | None = None
-        self._failing: set[str] = set()
         self._epoch = ""
         self.log = Log(0, 1, 0, 0, 0)
         """As the last transaction left it whose caller has heard of it."""
@@ -96,7 +81,7 @@ class Transactions:
     @property
     def is_open(self) -> bool:
         """Whether :meth:`close` has not followed :meth:`open` yet."""
-        return bool(self._epoch)
+        return self._calls.is_open
 
     async def open(self, work: "Work[Result]") -> Result:
         """Connect and do ``work``, which makes the database ready and may take its time.
@@ -105,16 +90,8 @@ class Transactions:
             StoreUnavailable: the database cannot be reached.
             StoreUnusable: the database is not for this process.
         """
-        name = self._database.name
         try:
-            result, row = await self._database.carry_out(self._open(work))
-        except StoreUnusable as problem:
-            await self.close()
-            raise StoreUnusable(f"{name}: {problem.message}") from problem.__cause__
-        except self._troubles as problem:
-            await self.close()
-            refusal = self._database.explain(problem)
-            raise type(refusal)(f"{name}: {refusal.message} ({_cause(problem)})") from problem
+            result, row = await self._calls.open(partial(self._open, work))
         except BaseException:
             await self.close()
             raise
@@ -131,7 +108,7 @@ class Transactions:
 
     async def close(self) -> None:
         """Let go of the database, whatever its state. Idempotent."""
-        self._epoch = ""
+        self._calls.is_open = False
         await self._database.carry_out(self._drop_writer())
         await self._database.close()
 
@@ -142,29 +119,10 @@ class Transactions:
             StoreUnavailable: it counts as not having happened.
             ValueError: it used a key of a table twice.
         """
-        if self._turn.locked():
-            await self._wait_for_turn()
-        else:
-            await self._turn.acquire()
-        task = self._database.carry_out(self._with_writer(work))
-        try:
-            await asyncio.wait((task,), timeout=self._patience_seconds)
-        finally:
-            if task.done():
-                self._turn.release()
-            else:
-                self._leave(task, self._turn.release)
-        result = self._outcome("write", task)
+        result = await self._calls.write(partial(self._with_writer, work))
         if self._attempt is not None:
             self.log, self._attempt = self._attempt.log, None
         return result
-
-    async def _wait_for_turn(self) -> None:
-        try:
-            async with asyncio.timeout(self._patience_seconds):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise self._told("write", StoreUnavailable(_SLOW)) from None
 
     async def read(self, work: "Work[Result]") -> Result:
         """Do ``work`` with a connection that reads, whoever writes meanwhile.
@@ -172,13 +130,7 @@ class Transactions:
         Raises:
             StoreUnavailable: it could not be read.
         """
-        task = self._database.carry_out(self._with_reader(work), writes=False)
-        try:
-            await asyncio.wait((task,), timeout=self._patience_seconds)
-        finally:
-            if not task.done():
-                self._leave(task, lambda: None)
-        return self._outcome("read", task)
+        return await self._calls.read(work)
 
     async def finish(self, writer: Connection, attempt: Attempt, **columns: str | None) -> None:
         """Commit ``attempt``, and set more columns of the log.
@@ -190,87 +142,32 @@ class Transactions:
         await writer.commit()
         self._database.verify()
 
-    # Calls that nobody waits for any more
-
-    def _leave(self, task: "asyncio.Future[Any]", then: Callable[[], None]) -> None:
-        """Let ``task`` go on by itself."""
-
-        def end(_: object) -> None:
-            self._unheard.discard(task)
-            then()
-            if not task.cancelled():
-                # Looked at, or asyncio would log it; the caller has had its refusal.
-                task.exception()
-
-        self._unheard.add(task)
-        task.add_done_callback(end)
-
-    def _outcome(self, access: str, task: "asyncio.Future[Result]") -> Result:
-        if not task.done():
-            raise self._told(access, StoreUnavailable(_SLOW))
-        try:
-            result = task.result()
-        except StoreUnavailable as refusal:
-            raise self._told(access, refusal) from refusal.__cause__
-        if access in self._failing:
-            self._failing.remove(access)
-            logger.info("store_available", store=self._database.name, access=access)
-        return result
-
-    def _told(self, access: str, refusal: StoreUnavailable) -> StoreUnavailable:
-        """Log the first of several refusals."""
-        if access not in self._failing:
-            self._failing.add(access)
-            logger.warning(
-                "store_unavailable",
-                store=self._database.name,
-                access=access,
-                reason=refusal.message,
-                cause=_cause(refusal.__cause__),
-            )
-        return refusal
-
     # What is done while others wait
-
-    async def _with_reader(self, work: "Work[Result]") -> Result:
-        try:
-            self._check_open()
-            self._database.verify()
-            async with self._database.reader() as reader:
-                return await work(reader)
-        except self._troubles as problem:
-            raise StoreUnavailable(self._database.explain(problem).message) from problem
 
     async def _with_writer(self, work: "Work[Result]") -> Result:
         try:
-            self._check_open()
-            self._database.verify()
+            self._calls.check_usable()
             return await work(await self._settled_writer())
         except IntegrityError as problem:
             await self._roll_back(problem)
             raise ValueError(
                 "a number, a client id or an entry of the outbox was used before"
             ) from problem
-        except self._troubles as problem:
+        except self._calls.troubles as problem:
             await self._roll_back(problem)
-            raise StoreUnavailable(self._database.explain(problem).message) from problem
+            raise self._calls.explained(problem) from problem
         except BaseException as problem:
             await self._roll_back(problem)
             raise
 
-    def _check_open(self) -> None:
-        # Late work must not take what the next process has a right to.
-        if not self.is_open:
-            raise StoreUnavailable(_CLOSED)
-
     async def _roll_back(self, problem: BaseException) -> None:
-        is_broken = isinstance(problem, self._troubles) and (
+        is_broken = isinstance(problem, self._calls.troubles) and (
             not isinstance(problem, DBAPIError) or problem.connection_invalidated
         )
         if not is_broken and self._writer is not None:
             try:
                 await self._writer.rollback()
-            except self._troubles:
+            except self._calls.troubles:
                 is_broken = True
         if is_broken:
             await self._drop_writer()
@@ -279,9 +176,9 @@ class Transactions:
         writer, self._writer = self._writer, None
         if writer is not None:
             # Of a connection that is broken nothing can be wanted any more.
-            with suppress(*self._troubles):
+            with suppress(*self._calls.troubles):
                 await writer.invalidate()
-            with suppress(*self._troubles):
+            with suppress(*self._calls.troubles):
                 await writer.close()
 
     async def _settled_writer(self) -> Connection:
@@ -326,14 +223,8 @@ class Transactions:
         batch: Batch,
         attempt: Attempt,
     ) -> None:
-        places = [
-            {"for_address": address, "place": event.number}
-            for event in batch.events
-            for address in set(event.addresses)
-        ]
         clients = [{"client": client_id} for client_id in batch.client_ids]
-        await execute(writer, sql.DELETE_EVENT, ({"place": e.number} for e in batch.events))
-        await execute(writer, sql.DELETE_ADDRESS, places)
+        await sql.EVENTS.delete([(e.number, e.addresses) for e in batch.events], writer)
         await execute(writer, sql.DELETE_ANSWER, ({"wanted": key} for key in batch.answers))
         counted = ({"place": minute.at, "wanted": minute.id} for minute in batch.minutes)
         await execute(writer, sql.DELETE_MINUTE, counted)
@@ -359,7 +250,7 @@ class Transactions:
 
 async def _write_log(writer: Connection, before: Log, after: Log, **columns: str | None) -> Log:
     """Write the row of the log, if it is still as it was ``before``; return what it is now."""
-    parameters: sql.Parameters = {
+    parameters: Parameters = {
         "expected": before.transactions,
         "transactions": before.transactions + 1,
         "first_number": after.first_number,
@@ -378,24 +269,3 @@ async def insert_sessions(writer: Connection, sessions: Sequence[StoredSession])
     await execute(writer, sql.INSERT_SESSION, map(sql.session_row, sessions))
     rows = (row for session in sessions for row in sql.membership_rows(session))
     await execute(writer, sql.INSERT_MEMBERSHIP, rows)
-
-
-async def execute(
-    writer: Connection, statement: Executable, rows: Iterable[sql.Parameters]
-) -> None:
-    """Execute ``statement`` once for each of ``rows``."""
-    parameters = list(rows)
-    if parameters:
-        await writer.execute(statement, parameters)
-
-
-async def fetch(
-    statement: Executable, parameters: sql.Parameters, connection: Connection
-) -> Sequence[Row[Any]]:
-    """Return all rows of a query."""
-    return (await connection.execute(statement, parameters)).all()
-
-
-def _cause(problem: BaseException | None) -> str:
-    # Without the statement, and so without anybody's data.
-    return str(problem.orig if isinstance(problem, DBAPIError) else problem)

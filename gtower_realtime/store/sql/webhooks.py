@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import BigInteger, Row, Text, bindparam, delete, func, insert, select, update
 
 from gtower_realtime.records import StoredWebhook, WebhookBacklog, WebhookMark
-from gtower_realtime.store.sql.database import Connection
+from gtower_realtime.store.sql.database import Connection, Parameters
 from gtower_realtime.store.sql.schema import webhook_marks as marks
 from gtower_realtime.store.sql.schema import webhooks
-from gtower_realtime.store.sql.statements import InsertInto, Parameters
+from gtower_realtime.store.sql.statements import InsertInto
 
 _KEYS = bindparam("keys", expanding=True, type_=Text)
 _KEY = bindparam("wanted", type_=Text)
