@@ -1,6 +1,10 @@
 """Where events, sessions and answers are kept: implementations of `ports.Store`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gtower_realtime.errors import StoreUnusable
 from gtower_realtime.ports import Store
@@ -10,19 +14,46 @@ from gtower_realtime.store.sql.database import Database
 from gtower_realtime.store.sql.sqlite import SqliteDatabase
 from gtower_realtime.store.sql.store import SqlStore
 
+if TYPE_CHECKING:
+    from gtower_realtime.store.sql.archive import Archive
+
 _SQLITE = "sqlite:///"
+_POSTGRESQL = "postgresql:"
 
 
 def open_store(settings: Settings) -> Store:
-    """Return the store that the settings name, not opened yet.
+    """Return the store of this process, not opened yet: the one that the settings name.
+
+    In a cluster a PostgreSQL database is for the archive of all nodes, and each has its own store
+    in its state directory.
 
     Raises:
         StoreUnusable: its driver is not installed.
     """
-    url = settings.store_url
-    if url == "memory:":
+    if settings.store_url == "memory:":
         return MemoryStore()
+    if _names_an_archive(settings):
+        settings = replace(settings, database_url=None)
     return SqlStore(open_database(settings))
+
+
+def open_archive(settings: Settings) -> "Archive | None":
+    """Return what keeps the long history of a cluster, not opened yet.
+
+    None when the settings name no cluster, or another database than PostgreSQL.
+
+    Raises:
+        StoreUnusable: its driver is not installed.
+    """
+    if not _names_an_archive(settings):
+        return None
+    with _missing_driver_named():
+        from gtower_realtime.store.sql.archive import Archive  # noqa: PLC0415
+    return Archive(settings.store_url)
+
+
+def _names_an_archive(settings: Settings) -> bool:
+    return settings.redis_url is not None and settings.store_url.startswith(_POSTGRESQL)
 
 
 def sqlite_file(settings: Settings) -> Path | None:
@@ -40,11 +71,17 @@ def open_database(settings: Settings) -> Database:
     file = sqlite_file(settings)
     if file is not None:
         return SqliteDatabase(file, waits_for_disk=settings.synchronous == "full")
-    try:
-        # Not everybody has installed its driver.
+    with _missing_driver_named():
         from gtower_realtime.store.sql.postgresql import PostgresqlDatabase  # noqa: PLC0415
+    return PostgresqlDatabase(settings.store_url)
+
+
+@contextmanager
+def _missing_driver_named() -> Iterator[None]:
+    # Not everybody has installed it.
+    try:
+        yield
     except ImportError as problem:
         raise StoreUnusable(
             f"PostgreSQL needs {problem.name}: pip install 'gtower-realtime[postgresql]'"
         ) from problem
-    return PostgresqlDatabase(settings.store_url)

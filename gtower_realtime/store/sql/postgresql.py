@@ -1,8 +1,8 @@
 """What is PostgreSQL's own: a connection that can break, and a lock that lives as long as it."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -51,16 +51,18 @@ class PostgresqlDatabase:
     """A `Database` on the server at ``url``, for one process in a schema.
 
     ``url`` is what libpq takes, ``sslmode`` and all. Commits wait for the disk as the server says.
+    ``server_settings`` are for the server's sessions.
     """
 
     driver_errors: tuple[type[Exception], ...] = (asyncpg.PostgresError, asyncpg.InterfaceError)
     boot = ""
     is_synchronous = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, **server_settings: str) -> None:
         parts = urlsplit(url)
         self.name = f"PostgreSQL at {parts.hostname}:{parts.port or 5432}{parts.path}"
         self._url = url
+        self._server_settings = {**_SERVER_SETTINGS, **server_settings}
         self.engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._new_connection,
@@ -78,7 +80,7 @@ class PostgresqlDatabase:
             self._url,
             timeout=_SECONDS,
             command_timeout=_SECONDS,
-            server_settings=_SERVER_SETTINGS,
+            server_settings=self._server_settings,
         )
 
     def carry_out(
@@ -90,6 +92,17 @@ class PostgresqlDatabase:
     def reader(self) -> AbstractAsyncContextManager[Connection]:
         """Return a connection that reads; see `Database.reader`."""
         return cast("AbstractAsyncContextManager[Connection]", self.engine.connect())
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Give a connection in a transaction, for what several processes do at the same time.
+
+        It is committed at the end, and undone if there is an error.
+        """
+        async with self.engine.connect() as connection:
+            await connection.execution_options(isolation_level="READ COMMITTED")
+            async with connection.begin():
+                yield cast("Connection", connection)
 
     async def connect(self) -> Connection:
         """Return the connection that writes; see `Database.connect`."""
