@@ -1,10 +1,11 @@
 """What tests of stores record, and how they read it again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
 from tornado.ioloop import IOLoop
 
 from gtower_realtime.ports import Store
@@ -23,6 +24,9 @@ from gtower_realtime.records import (
     WebhookMarked,
     WebhookReceived,
 )
+from gtower_realtime.store.sql.archive import Archive
+from gtower_realtime.store.sql.archive_schema import events as archived_events
+from gtower_realtime.store.sql.events import event_of
 from gtower_realtime.store.sql.postgresql import PostgresqlDatabase
 from gtower_realtime.store.sql.sqlite import SqliteDatabase
 from gtower_realtime.store.sql.store import SqlStore
@@ -145,3 +149,48 @@ def sql_store(location: str, **options: Any) -> SqlStore:
     if location.startswith("postgresql:"):
         return SqlStore(PostgresqlDatabase(location), **options)
     return SqlStore(SqliteDatabase(Path(location)), **options)
+
+
+class ArchiveOfEvents:
+    """An `Archive` with the methods of a store, as far as they are about events."""
+
+    def __init__(self, url: str) -> None:
+        self.archive = Archive(url)
+
+    async def open(self, **_limits: int) -> Snapshot:
+        """Open it, and return all that is there as recent."""
+        await self.archive.open()
+        return Snapshot(
+            epoch="",
+            first_number=await self.archive.trim(NO_BOUNDS, 0),
+            last_number=await self.archive.filled_until(),
+            recent=await all_archived(self.archive),
+            sessions=[],
+        )
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await self.archive.add([change.event for change in changes])  # type: ignore[union-attr]
+
+    async def events_for(
+        self, addresses: Collection[str], *, after: int, until: int, limit: int
+    ) -> list[StoredEvent]:
+        return await self.archive.events_for(addresses, after=after, until=until, limit=limit)
+
+    async def history(self, room: str, *, after: int, limit: int, now: int) -> list[StoredEvent]:
+        return await self.archive.history(room, after=after, limit=limit, now=now)
+
+    async def delete_history(self, room: str) -> int:
+        return await self.archive.delete_history(room, await self.archive.filled_until())
+
+    async def trim(self, bounds: Bounds, now: int) -> int:
+        return await self.archive.trim(bounds, now)
+
+    async def close(self) -> None:
+        await self.archive.close()
+
+
+async def all_archived(archive: Archive) -> list[StoredEvent]:
+    """Return all events of an archive, whomever they are for."""
+    async with archive.database.reader() as reader:
+        rows = await reader.execute(select(archived_events).order_by(archived_events.c.number))
+        return list(map(event_of, rows))

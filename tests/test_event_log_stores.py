@@ -1,4 +1,7 @@
-"""The contract of `ports.Store`, which every store keeps, across restarts too."""
+"""The contract of `ports.Store`, which every store keeps, across restarts too.
+
+What it says of events, the archive of a cluster keeps as well.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -39,6 +42,7 @@ from tests.stores import (
     NO_BOUNDS,
     NOW,
     PLENTY,
+    ArchiveOfEvents,
     Place,
     a_session,
     an_answer,
@@ -78,7 +82,15 @@ def maker_of_stores(request: pytest.FixtureRequest, directory: Path) -> Callable
     if request.param == "sqlite":
         return lambda: sql_store(str(directory / "gtower.db"))
     url = request.getfixturevalue("postgresql").new_database()
+    if request.param == "archive":
+        return lambda: ArchiveOfEvents(url)  # type: ignore[return-value]
     return lambda: sql_store(url)
+
+
+of_events = pytest.mark.parametrize(
+    "new_place", ["memory", "sqlite", "postgresql", "archive"], indirect=True
+)
+"""For tests of what is said of events alone."""
 
 
 @pytest.fixture
@@ -108,6 +120,7 @@ async def test_an_epoch_stays_when_the_store_is_opened_again(place: Place) -> No
     assert (await place.reopen()).epoch == (await place.reopen()).epoch
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_events_are_found_again_as_they_were(place: Place) -> None:
     events = [
@@ -173,6 +186,7 @@ async def test_a_number_is_not_used_twice_when_its_event_is_gone(place: Place) -
         await place.store.commit(some_events(2))
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_numbers_may_be_left_out(place: Place) -> None:
     await place.store.commit(some_events(5))
@@ -350,6 +364,7 @@ async def test_the_last_answer_to_a_key_counts(place: Place) -> None:
 # Reading
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_the_events_for_several_addresses_come_once_and_in_order(place: Place) -> None:
     events = [
@@ -367,6 +382,7 @@ async def test_the_events_for_several_addresses_come_once_and_in_order(place: Pl
     assert found == events[:1]
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_events_are_read_after_one_number_and_up_to_another(place: Place) -> None:
     await place.store.commit(some_events(1, 2, 3, 4, 5))
@@ -378,6 +394,7 @@ async def test_events_are_read_after_one_number_and_up_to_another(place: Place) 
     assert await place.store.events_for([], after=0, until=9, limit=9) == []
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_events_that_are_far_from_each_other_are_found(place: Place) -> None:
     numbers = [1, 9_999, 10_001, 10_002, 40_000, 123_456]
@@ -387,6 +404,7 @@ async def test_events_that_are_far_from_each_other_are_found(place: Place) -> No
     assert [event.number for event in found] == numbers[1:5]
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_events_for_everything_that_a_client_may_be_in_are_found(place: Place) -> None:
     rooms = [f"room{number}" for number in range(1000)]
@@ -394,6 +412,7 @@ async def test_events_for_everything_that_a_client_may_be_in_are_found(place: Pl
     assert await numbers_for(place.store, *rooms) == list(range(1, 1000))
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_the_history_of_a_room_has_what_was_for_it_and_has_not_expired(place: Place) -> None:
     events = [
@@ -412,6 +431,7 @@ async def test_the_history_of_a_room_has_what_was_for_it_and_has_not_expired(pla
     assert await place.store.history("x", after=0, limit=9, now=NOW) == []
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_a_read_of_a_history_ends_with_the_event_that_makes_it_too_much(place: Place) -> None:
     long = [replace(an_event(n, "a"), payload=f'{{"x":"{"y" * 400_000}"}}') for n in (1, 2, 3, 4)]
@@ -423,6 +443,7 @@ async def test_a_read_of_a_history_ends_with_the_event_that_makes_it_too_much(pl
 # Deleting
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_a_deleted_history_is_gone_for_its_room_only(place: Place) -> None:
     shared = an_event(3, "b", "a", "c")
@@ -437,6 +458,7 @@ async def test_a_deleted_history_is_gone_for_its_room_only(place: Place) -> None
     assert await numbers_for(place.store, "c") == [3]
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_a_long_history_is_deleted_in_full(place: Place) -> None:
     await place.store.commit(appended(*(an_event(n, "a") for n in range(1, 1202))))
@@ -444,6 +466,7 @@ async def test_a_long_history_is_deleted_in_full(place: Place) -> None:
     assert (await place.reopen()).recent == []
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_nothing_is_trimmed_without_bounds(place: Place) -> None:
     await place.store.commit(some_events(1, 2, 3))
@@ -451,6 +474,7 @@ async def test_nothing_is_trimmed_without_bounds(place: Place) -> None:
     assert await numbers_for(place.store) == [1, 2, 3]
 
 
+@of_events
 @pytest.mark.parametrize("kept", [1, 2, 3])
 @pytest.mark.gen_test
 async def test_trimming_keeps_as_many_of_the_newest_events_as_allowed(
@@ -461,6 +485,7 @@ async def test_trimming_keeps_as_many_of_the_newest_events_as_allowed(
     assert await numbers_for(place.store) == [1, 2, 3][-kept:]
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_trimming_keeps_as_many_bytes_of_the_newest_events_as_allowed(place: Place) -> None:
     await place.store.commit(some_events(1, 2, 3))
@@ -473,6 +498,7 @@ async def test_trimming_keeps_as_many_bytes_of_the_newest_events_as_allowed(plac
     assert (await place.reopen()).first_number == 4
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_trimming_deletes_what_is_too_old_from_the_oldest_event_on(place: Place) -> None:
     times = [NOW - 1001, NOW - 1001, NOW - 1000, NOW - 5000]
@@ -494,6 +520,7 @@ async def test_trimming_goes_on_until_all_is_done(place: Place) -> None:
     assert (snapshot.first_number, snapshot.last_number) == (2991, 3000)
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_trimming_deletes_an_event_for_very_many_addresses(place: Place) -> None:
     await place.store.commit(appended(an_event(1, *map(str, range(3000))), an_event(2)))
@@ -501,6 +528,7 @@ async def test_trimming_deletes_an_event_for_very_many_addresses(place: Place) -
     assert await numbers_for(place.store, "7", "sales") == [2]
 
 
+@of_events
 @pytest.mark.gen_test
 async def test_trimming_deletes_what_has_expired_and_calls_nothing_before_it_gone(
     place: Place,

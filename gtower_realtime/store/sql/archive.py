@@ -89,6 +89,14 @@ class _State:
     def first_number(self) -> int:
         return max(self.complete_after, self.trimmed_until) + 1
 
+    def filled(self, until: int, after: int | None) -> "_State":
+        """Return it with events up to a number, of which ``after`` says what they follow."""
+        complete_after = self.complete_after
+        if after is not None and after > self.filled_until:
+            complete_after = after
+        filled_until = max(self.filled_until, until)
+        return replace(self, filled_until=filled_until, complete_after=complete_after)
+
     def without(self, deletion: Deletion) -> "_State":
         return replace(self, events=self.events - deletion.events, bytes=self.bytes - deletion.size)
 
@@ -164,28 +172,29 @@ class Archive:
         self, added: Sequence[StoredEvent], after: int | None, writer: Connection
     ) -> None:
         state = await _lock(writer)
-        new = [event for event in added if event.number > state.trimmed_until]
-        present = await fetch(_READ_PRESENT, {"numbers": [event.number for event in new]}, writer)
+        numbers = {"numbers": [event.number for event in added]}
+        present = {row.number for row in await fetch(_READ_PRESENT, numbers, writer)}
         deleted = await fetch(_READ_DELETIONS, {"place": added[0].number}, writer)
         new = _without_deleted(
-            _without_present(new, {row.number for row in present}),
+            (
+                event
+                for event in added
+                if event.number > state.trimmed_until and event.number not in present
+            ),
             {row.room: row.until for row in deleted},
         )
         await _EVENTS.insert(new, self.database, writer)
-        after_it = replace(
+        changed = replace(
             state,
             events=state.events + len(new),
             bytes=state.bytes + sum(event.size for event in new),
         )
-        if self._epoch in {None, state.epoch}:
-            after_it = replace(
-                after_it,
-                filled_until=max(state.filled_until, added[-1].number),
-                complete_after=(
-                    state.complete_after if after is None or after <= state.filled_until else after
-                ),
-            )
-        await _change(state, after_it, writer)
+        if self._is_of_epoch(state):
+            changed = changed.filled(added[-1].number, after)
+        await _change(state, changed, writer)
+
+    def _is_of_epoch(self, state: _State) -> bool:
+        return self._epoch in {None, state.epoch}
 
     # Reading
 
@@ -195,7 +204,7 @@ class Archive:
         0 when there is none yet.
         """
         state = await self._calls.read(_read)
-        return state.filled_until if self._epoch in {None, state.epoch} else 0
+        return state.filled_until if self._is_of_epoch(state) else 0
 
     async def events_for(
         self, addresses: Collection[str], *, after: int, until: int, limit: int
@@ -252,10 +261,9 @@ class Archive:
         deletion = await _EVENTS.delete_beyond(
             bounds, now, writer, events=state.events, size=state.bytes
         )
-        after_it = replace(
-            state.without(deletion), trimmed_until=max(state.trimmed_until, deletion.until)
-        )
-        await _change(state, after_it, writer)
+        trimmed_until = max(state.trimmed_until, deletion.until)
+        changed = replace(state.without(deletion), trimmed_until=trimmed_until)
+        await _change(state, changed, writer)
         return deletion.found
 
     async def _forget_deletions(self, writer: Connection) -> int:
@@ -303,12 +311,6 @@ def _portions(events: Iterable[StoredEvent]) -> Iterator[list[StoredEvent]]:
         portion.append(event)
     if portion:
         yield portion
-
-
-def _without_present(
-    events: Iterable[StoredEvent], present: Collection[int]
-) -> Iterator[StoredEvent]:
-    return (event for event in events if event.number not in present)
 
 
 def _without_deleted(
