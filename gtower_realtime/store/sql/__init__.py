@@ -1,5 +1,6 @@
-"""The store in SQLite or PostgreSQL.
+"""The store in SQLite or PostgreSQL, and the archive that the nodes of a cluster share.
 
-`schema` has the tables, `statements` the SQL, `batches` puts changes together, `store` does the
-transactions; `sqlite` and `postgresql` are what differs between the two.
+`schema` has the tables, `events` and `statements` the SQL, `calls` bounds the time, `batches` puts
+changes together, `store` does the transactions; `sqlite` and `postgresql` are what differs between
+the two. `archive` has tables of its own, and needs no process that is alone.
 """

@@ -166,7 +166,6 @@ class Archive:
         in_order = [event for _, event in sorted({e.number: e for e in events}.items())]
         for portion in _portions(in_order):
             await self._write(partial(self._add, portion, after))
-            after = None
 
     async def _add(
         self, added: Sequence[StoredEvent], after: int | None, writer: Connection

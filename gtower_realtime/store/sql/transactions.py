@@ -58,7 +58,7 @@ class Attempt:
     """What the sessions were that the batch changes."""
     marks_before: Sequence[WebhookMark] = ()
     """What the marks were that the batch sets."""
-    outbox_before: Sequence[sql.Parameters] = ()
+    outbox_before: Sequence[Parameters] = ()
     """The rows of the outbox that the batch takes away."""
 
 
