@@ -294,7 +294,7 @@ def test_a_setting_that_nobody_reads_is_said_to_be_refused() -> None:
         if name in read:
             read |= set(re.findall(r"\bself\.(\w+)", source))
     unread = {row.name for row in rows() if row.name.removeprefix("GTOWER_").lower() not in read}
-    assert unread == listed_settings("refused").keys()
+    assert unread <= listed_settings("refused").keys()
 
 
 def methods_made_of(file: str, class_name: str) -> dict[str, str]:
