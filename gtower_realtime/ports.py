@@ -330,6 +330,71 @@ class EventLog(Protocol):
         """Delete what is beyond the bounds. Raises as the store does."""
 
 
+class SharedHistory(Protocol):
+    """Keeps the events of a cluster for long; all of its nodes add them, read and delete them.
+
+    Numbers rise and have gaps; they are below 2**53. What fails raises `StoreUnavailable` after a
+    few seconds, and may have happened or not: whatever it was, it may be done again, by any node.
+    """
+
+    async def open(self) -> None:
+        """Make ready, and migrate if need be, whoever else does so at the same time.
+
+        After a failure it may be tried again.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+            StoreUnusable: it is of a newer version.
+        """
+
+    async def begin(self, epoch: str) -> None:
+        """Say of which life of the cluster's log the events are from now on.
+
+        In a new one nothing has been filled; the events of the one before stay. What a node adds
+        that is still in another one is kept, and does not count as filled.
+        """
+
+    async def add(self, events: Sequence[StoredEvent], *, after: int | None = None) -> None:
+        """Add those of ``events`` that are not there, unless they have been deleted.
+
+        ``after`` is the number from which on nothing is left out in ``events``, and None says that
+        they follow what was added before. If it is further on, there is a gap, and what comes
+        before it is no longer taken for complete; see :meth:`trim`.
+
+        Many events are added in several transactions, the oldest first.
+        """
+
+    async def filled_until(self) -> int:
+        """Return the last number that was added, by whatever node, in this life of the log.
+
+        0 when there is none yet.
+        """
+
+    async def events_for(
+        self, addresses: Collection[str], *, after: int, until: int, limit: int
+    ) -> list[StoredEvent]:
+        """Return the oldest events for any of ``addresses``; see `Store.events_for`."""
+
+    async def history(self, room: str, *, after: int, limit: int, now: int) -> list[StoredEvent]:
+        """Return the oldest events of ``room``; see `Store.history`."""
+
+    async def delete_history(self, room: str, until: int) -> int:
+        """Delete the events up to ``until`` that were for ``room`` alone, take it off the others.
+
+        Those that other nodes have not added yet are deleted too. Returns how many were found.
+        """
+
+    async def trim(self, bounds: Bounds, now: int) -> int:
+        """Delete what is beyond the bounds, oldest first, and what has expired.
+
+        Works in small transactions. Returns the first number from which on all is kept, but for
+        what has expired or was deleted.
+        """
+
+    async def close(self) -> None:
+        """Let go of everything. Idempotent."""
+
+
 class Transport(Protocol):
     """Carries events to the connections of this process, and knows their rooms.
 

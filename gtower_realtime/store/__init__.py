@@ -1,21 +1,17 @@
-"""Where events, sessions and answers are kept: implementations of `ports.Store`."""
+"""Where things are kept: implementations of `ports.Store` and `ports.SharedHistory`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gtower_realtime.errors import StoreUnusable
-from gtower_realtime.ports import Store
+from gtower_realtime.ports import SharedHistory, Store
 from gtower_realtime.settings import Settings
 from gtower_realtime.store.memory import MemoryStore
 from gtower_realtime.store.sql.database import Database
 from gtower_realtime.store.sql.sqlite import SqliteDatabase
 from gtower_realtime.store.sql.store import SqlStore
-
-if TYPE_CHECKING:
-    from gtower_realtime.store.sql.archive import Archive
 
 _SQLITE = "sqlite:///"
 _POSTGRESQL = "postgresql:"
@@ -37,7 +33,7 @@ def open_store(settings: Settings) -> Store:
     return SqlStore(open_database(settings))
 
 
-def open_archive(settings: Settings) -> "Archive | None":
+def open_archive(settings: Settings) -> SharedHistory | None:
     """Return what keeps the long history of a cluster, not opened yet.
 
     None when the settings name no cluster, or another database than PostgreSQL.

@@ -102,10 +102,9 @@ class _State:
 
 
 class Archive:
-    """Events in the PostgreSQL database at ``url``, shared by all nodes of a cluster.
+    """A `SharedHistory` in the PostgreSQL database at ``url``.
 
-    Numbers rise and have gaps; they are below 2**53. What fails raises `StoreUnavailable` after a
-    few seconds, and may have happened or not: whatever it was, it may be done again, by any node.
+    ``patience_seconds`` is how long a call waits for its turn, and as long for the database.
     """
 
     def __init__(self, url: str, *, patience_seconds: float = _PATIENCE_SECONDS) -> None:
@@ -114,14 +113,7 @@ class Archive:
         self._epoch: str | None = None
 
     async def open(self) -> None:
-        """Make ready, and migrate if need be, whoever else does so at the same time.
-
-        After a failure it may be tried again.
-
-        Raises:
-            StoreUnavailable: it cannot be reached.
-            StoreUnusable: it is of a newer version.
-        """
+        """Make ready, whoever else does so at the same time; see `SharedHistory.open`."""
         try:
             await self._calls.open(self._prepare)
         except BaseException:
@@ -141,11 +133,7 @@ class Archive:
     # Adding
 
     async def begin(self, epoch: str) -> None:
-        """Say of which life of the cluster's log the events are from now on.
-
-        In a new one nothing has been filled; the events of the one before stay. What a node adds
-        that is still in another one is kept, and does not count as filled.
-        """
+        """Say which epoch the events are of from now on; see `SharedHistory.begin`."""
         await self._write(partial(self._begin, epoch))
         self._epoch = epoch
 
@@ -155,14 +143,7 @@ class Archive:
             await _change(state, replace(state, epoch=epoch, filled_until=0), writer)
 
     async def add(self, events: Sequence[StoredEvent], *, after: int | None = None) -> None:
-        """Add those of ``events`` that are not there, unless they have been deleted.
-
-        ``after`` is the number from which on nothing is left out in ``events``, and None says that
-        they follow what was added before. If it is further on, there is a gap, and what comes
-        before it is no longer taken for complete; see :meth:`trim`.
-
-        Many events are added in several transactions, the oldest first.
-        """
+        """Add those of ``events`` that are not there; see `SharedHistory.add`."""
         in_order = [event for _, event in sorted({e.number: e for e in events}.items())]
         for portion in _portions(in_order):
             await self._write(partial(self._add, portion, after))
@@ -198,10 +179,7 @@ class Archive:
     # Reading
 
     async def filled_until(self) -> int:
-        """Return the last number that was added, by whatever node, in this life of the log.
-
-        0 when there is none yet.
-        """
+        """Return the last number that was added; see `SharedHistory.filled_until`."""
         state = await self._calls.read(_read)
         return state.filled_until if self._is_of_epoch(state) else 0
 
@@ -220,10 +198,7 @@ class Archive:
     # Deleting
 
     async def delete_history(self, room: str, until: int) -> int:
-        """Delete the events up to ``until`` that were for ``room`` alone, take it off the others.
-
-        Those that other nodes have not added yet are deleted too. Returns how many were found.
-        """
+        """Delete events of ``room``, some at a time; see `SharedHistory.delete_history`."""
         count = 0
         while deleted := await self._write(partial(self._delete_history, room, until)):
             count += deleted
@@ -238,11 +213,7 @@ class Archive:
         return deletion.found
 
     async def trim(self, bounds: Bounds, now: int) -> int:
-        """Delete what is beyond the bounds, oldest first, and what has expired.
-
-        Works in small transactions. Returns the first number from which on all is kept, but for
-        what has expired or was deleted.
-        """
+        """Delete what is beyond the bounds or over; see `SharedHistory.trim`."""
         while await self._write(partial(self._delete_expired, now)):
             pass
         while await self._write(partial(self._delete_beyond, bounds, now)):
