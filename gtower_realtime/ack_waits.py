@@ -1,7 +1,7 @@
 """Publishing that waits until the clients' listeners have acknowledged the event. No wires."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,34 +30,57 @@ class Acknowledged:
         }
 
 
-class AckWait:
-    """One event whose acknowledgements are waited for, from its delivery on."""
+Heard = Callable[[str, bool], None]
+"""Called with a client's id, and whether it has acknowledged or is gone."""
 
-    def __init__(self, waits: "AckWaits", seconds: float) -> None:
+
+class AckWait:
+    """One event whose acknowledgements are waited for, from its delivery on.
+
+    It is handed over in as many places as ``deliveries``: each tells whom to expect.
+    """
+
+    def __init__(
+        self, waits: "AckWaits", seconds: float, deliveries: int, heard: Heard | None = None
+    ) -> None:
         self._waits = waits
         self._seconds = seconds
+        self._deliveries = deliveries
+        self._heard = heard
         self._missing: dict[str, None] = {}
         self._result = Acknowledged([], [], [])
         self._timer: asyncio.TimerHandle | None = None
         self.outcome: asyncio.Future[Acknowledged] = asyncio.get_running_loop().create_future()
 
     def expect(self, client_ids: Sequence[str]) -> None:
-        """Begin to wait for these clients."""
-        self._missing = dict.fromkeys(client_ids)
-        if not self._missing:
+        """Begin to wait for these clients, those of one delivery; silent when it is over."""
+        self._deliveries -= 1
+        if self.outcome.done():
+            return
+        self._missing |= dict.fromkeys(client_ids)
+        if self._is_complete:
             self.end()
             return
         self._waits.add(self, client_ids)
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._seconds, self.end)
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._seconds, self.end)
+
+    def waits_for(self) -> list[str]:
+        """Return the clients that have not answered."""
+        return list(self._missing)
+
+    @property
+    def _is_complete(self) -> bool:
+        return not self._missing and self._deliveries <= 0
 
     def acknowledge(self, client_id: str) -> None:
         """Take note that a client's listener has called its callback; once, and in time, counts."""
-        self._take_out(client_id, self._result.acked)
+        self._take_out(client_id, self._result.acked, is_here=True)
 
     def lose(self, client_id: str) -> None:
         """Take note that a client is gone."""
-        self._take_out(client_id, self._result.disconnected)
+        self._take_out(client_id, self._result.disconnected, is_here=False)
 
     def end(self) -> None:
         """Wait no longer. Idempotent."""
@@ -69,12 +92,14 @@ class AckWait:
             self.outcome.set_result(self._result)
         self._missing = {}
 
-    def _take_out(self, client_id: str, where: list[str]) -> None:
+    def _take_out(self, client_id: str, where: list[str], *, is_here: bool) -> None:
         if client_id in self._missing:
             del self._missing[client_id]
             self._waits.remove(self, (client_id,))
             where.append(client_id)
-            if not self._missing:
+            if self._heard is not None:
+                self._heard(client_id, is_here)
+            if self._is_complete:
                 self.end()
 
 
@@ -88,8 +113,8 @@ class AckWaits:
     def __len__(self) -> int:
         return self._begun
 
-    def begin(self, seconds: float) -> AckWait:
-        """Return a wait for an event that is about to be published.
+    def begin(self, seconds: float, deliveries: int = 1) -> AckWait:
+        """Return a wait for an event that is about to be published; see `AckWait`.
 
         Raises:
             Overloaded: as many wait as may.
@@ -99,10 +124,17 @@ class AckWaits:
                 f"{MAX_WAITING} requests wait for acknowledgements already; try again later.",
                 headers={"Retry-After": "1"},
             )
-        wait = AckWait(self, seconds)
+        wait = AckWait(self, seconds, deliveries)
         self._begun += 1
         wait.outcome.add_done_callback(self._count_out)
         return wait
+
+    def follow(self, heard: Heard) -> AckWait:
+        """Return a wait for an event of another process, which is told of each client.
+
+        That process bounds how many there are.
+        """
+        return AckWait(self, MAX_WAIT_SECONDS, 1, heard)
 
     def _count_out(self, _outcome: "asyncio.Future[Acknowledged]") -> None:
         self._begun -= 1

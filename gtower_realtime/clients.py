@@ -24,7 +24,7 @@ class Client:
 
 
 class ClientRegistry:
-    """The clients connected now. A client is in it exactly while it is connected.
+    """The clients connected to this process. A client is in it exactly while it is connected.
 
     It also remembers where the last 10,000 that left stood in the order, so that paging by the id
     of the last client seen goes on when that one has gone.
@@ -32,7 +32,7 @@ class ClientRegistry:
 
     def __init__(self) -> None:
         self._clients: dict[str, Client] = {}
-        self._positions: OrderedDict[str, int] = OrderedDict()
+        self._positions: OrderedDict[str, tuple[int, datetime]] = OrderedDict()
         self._next_position = 0
         self._departed = 0
         self._connections_of: Counter[str] = Counter()
@@ -61,7 +61,7 @@ class ClientRegistry:
         if client.user_id is not None:
             self._connections_of[client.user_id] += 1
         self._clients[client.id] = client
-        self._positions[client.id] = self._next_position
+        self._positions[client.id] = (self._next_position, client.connected_at)
         self._next_position += 1
 
     def replace(self, client: Client) -> None:
@@ -84,6 +84,11 @@ class ClientRegistry:
             self._departed += 1
             self._forget_long_departed()
         return client
+
+    def connected_at(self, client_id: str) -> datetime | None:
+        """Return when a client had connected, also if it left not long ago."""
+        place = self._positions.get(client_id)
+        return None if place is None else place[1]
 
     def page(self, after: str | None, limit: int | None) -> list[Client] | None:
         """Return up to ``limit`` clients that connected after ``after``, oldest first.

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from gtower_realtime.ack_waits import AckWaits
 from gtower_realtime.authentication import Authentication
 from gtower_realtime.clients import Client, ClientRegistry
+from gtower_realtime.elsewhere import Elsewhere
 from gtower_realtime.membership import Rooms
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import user_room
@@ -70,10 +71,12 @@ class Connections:
         trails: Trails,
         sessions: Sessions,
         clients: ClientRegistry,
+        elsewhere: Elsewhere,
         clock: Clock,
         metrics: Metrics,
         recovery_seconds: float,
         announces_clients: bool,
+        shares_sessions: bool,
     ) -> None:
         self._transport = transport
         self._journal = journal
@@ -85,6 +88,7 @@ class Connections:
         self._trails = trails
         self._sessions = sessions
         self._clients = clients
+        self._elsewhere = elsewhere
         self._clock = clock
         self._metrics = metrics
         self._recovery = Recovery(journal, sessions, clock, recovery_seconds)
@@ -92,9 +96,10 @@ class Connections:
             metrics.recoveries.labels(outcome)
         self._recovery_seconds = recovery_seconds
         self._announces_clients = announces_clients
+        self._shares_sessions = shares_sessions
 
     def restore(self, stored: list[StoredSession]) -> None:
-        """Take up the sessions that the store has kept; whoever was connected is away since now."""
+        """Take up the sessions that were kept; whoever was connected here is away since now."""
         now = self._milliseconds()
         for record in stored:
             session = Session.restored(record)
@@ -109,7 +114,11 @@ class Connections:
         """Forget who has been away for longer than the recovery time."""
         before = self._milliseconds() - round(self._recovery_seconds * 1000)
         for session in self._sessions.expired(before):
-            self._end_session(session)
+            if self._shares_sessions:
+                # All processes know when; none has to tell the others.
+                self._forget(session)
+            else:
+                self._end_session(session)
 
     async def connect(self, client: Client, arrival: Arrival) -> None:
         """Take up a client that was let in: with what it missed, or as a new one.
@@ -145,7 +154,8 @@ class Connections:
             opened.append(session)
             return [SessionOpened(session.stored())]
 
-        def begin(_number: int) -> None:
+        def begin(number: int) -> None:
+            opened[0].place(number)
             if self._begin(client, arrival, opened[0], reason):
                 self._sessions.add(opened[0])
             else:
@@ -183,6 +193,10 @@ class Connections:
             self._transport.release(session.client_id)
             self.client_has_everything(session.client_id, mark)
             self.client_disconnected(session.client_id, may_return=True)
+        elif self._elsewhere.remove(session.client_id) is not None:
+            # The process that has it hears of it in the log.
+            self._presence.gone(session.client_id)
+            self.announce("clientLeft", session.client_id)
 
     def _begin(
         self, client: Client, arrival: Arrival, session: Session | None, reason: Reason | None
@@ -209,6 +223,8 @@ class Connections:
             return
         self._metrics.recoveries.labels(RECOVERED).inc()
         self._sessions.mark_back(session)
+        session.node = None
+        self._trails.resume(session.client_id, session.user_id, session.rooms())
         self._trails.connect(
             session.client_id,
             max(comeback.claimed.number, session.covered),
@@ -251,7 +267,7 @@ class Connections:
             **details,
         }
         self._transport.send(client.id, "connected", payload, offset)
-        self._announce("clientJoined", client.id)
+        self.announce("clientJoined", client.id)
 
     def client_closing(self, client_id: str, code: int, *, may_return: bool) -> None:
         """Take note that nothing is handed to a client any more; that it has gone is to follow.
@@ -268,12 +284,7 @@ class Connections:
 
         With ``may_return`` its session waits for it; else that ends too.
         """
-        if self._clients.remove(client_id) is not None:
-            self._authentication.forget(client_id)
-            self._presence.gone(client_id)
-            self._ack_waits.gone(client_id)
-            self._announce("clientLeft", client_id)
-        self._trails.disconnect(client_id)
+        self._forget_connection(client_id)
         session = self._sessions.of_client(client_id)
         if session is None:
             self._trails.end(client_id)
@@ -288,6 +299,33 @@ class Connections:
         else:
             self._end_session(session)
 
+    def _forget_connection(self, client_id: str) -> None:
+        if self._clients.remove(client_id) is not None:
+            self._authentication.forget(client_id)
+            self._presence.gone(client_id)
+            self._ack_waits.gone(client_id)
+            self.announce("clientLeft", client_id)
+        self._trails.disconnect(client_id)
+
+    # Of other processes
+
+    def is_here(self, client_id: str) -> bool:
+        """Say whether a client is connected to this process."""
+        return client_id in self._clients
+
+    def taken_over(self, client_id: str) -> None:
+        """Cut the connection of a client that is back at another process, which has its session."""
+        self._transport.release(client_id)
+        self._forget_connection(client_id)
+
+    def send_all_away(self, code: int, reason: str) -> None:
+        """Have all clients connect anew, and load their state: what was for them is not known."""
+        for client in tuple(self._clients):
+            session = self._sessions.of_client(client.id)
+            if session is not None:
+                self._end_session(session)
+            self._transport.disconnect(client.id, code, reason)
+
     def revoke(self, session: Session) -> "asyncio.Future[None]":
         """Let nobody come back to a session; a connection that it has is not touched.
 
@@ -295,7 +333,7 @@ class Connections:
         `EventLog.record` does.
         """
         self._sessions.revoke(session)
-        ended = SessionEnded(session.client_id)
+        ended = SessionEnded(session.client_id, is_revoked=True)
         return self._journal.record(lambda _: [ended], lambda _: self._forget(session))
 
     def stop_announcing(self) -> None:
@@ -326,7 +364,8 @@ class Connections:
         if not recorded.cancelled() and recorded.exception() is not None:
             self._metrics.session_changes_lost.inc()
 
-    def _announce(self, event: str, client_id: str) -> None:
+    def announce(self, event: str, client_id: str) -> None:
+        """Tell the clients here that another one has come or gone, if they are to be told."""
         if self._announces_clients:
             self._publisher.announce(
                 event,

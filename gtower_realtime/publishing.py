@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any
 
 from gtower_realtime import strict_json
-from gtower_realtime.ack_waits import Acknowledged, AckWait, AckWaits
+from gtower_realtime.ack_waits import Acknowledged, AckWait, AckWaits, Heard
 from gtower_realtime.events.server import SERVER_EVENTS, server_event
 from gtower_realtime.ids import RandomIds
 from gtower_realtime.metrics import Metrics
+from gtower_realtime.peers import Missing, Peers, Tally, told_missing
 from gtower_realtime.ports import Clock, EventLog, Offset, Target, Transport
 from gtower_realtime.records import Change, StoredEvent
-from gtower_realtime.sessions import Sessions, addresses
+from gtower_realtime.sessions import Sessions, addresses, target_of
 from gtower_realtime.timestamps import milliseconds
 from gtower_realtime.traces import TracedEvent, Traces
 
@@ -24,7 +25,7 @@ class Receipt:
 
     ``recipients`` distinct live connections were handed it; ``pending`` sessions are away and will
     get it when they return. ``offset`` is its place in the log, None for an event that is not
-    stored.
+    stored. The processes ``missing`` have not told how many they had.
     """
 
     id: str
@@ -32,9 +33,13 @@ class Receipt:
     pending: int
     offset: Offset | None
     acknowledged: Acknowledged | None = None
+    missing: Missing = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return ``{"id", "recipients", "pending", "offset"?}``, and what was acknowledged."""
+        """Return ``{"id", "recipients", "pending", "offset"?}``, what was acknowledged, who missed.
+
+        See `Acknowledged.as_dict` and `told_missing`.
+        """
         shape: dict[str, Any] = {
             "id": self.id,
             "recipients": self.recipients,
@@ -44,6 +49,8 @@ class Receipt:
             shape["offset"] = str(self.offset)
         if self.acknowledged is not None:
             shape |= self.acknowledged.as_dict()
+        if self.missing is not None:
+            shape |= told_missing(self.missing)
         return shape
 
 
@@ -83,7 +90,9 @@ class Publisher:
         traces: Traces,
         clock: Clock,
         metrics: Metrics,
+        peers: Peers,
     ) -> None:
+        self._peers = peers
         self._ack_waits = ack_waits
         self._trails = traces.trails
         self._traces = traces
@@ -120,14 +129,15 @@ class Publisher:
         event_id = delivery.event_id or self._ids.new()
         wait = None
         if delivery.ack_seconds is not None:
-            wait = self._ack_waits.begin(delivery.ack_seconds)
+            wait = self._ack_waits.begin(delivery.ack_seconds, 1 + self._peers.count)
             if delivery.caller_gone is not None:
                 end = wait.end
                 delivery.caller_gone.add_done_callback(lambda _: end())
+        tally = self._peers.expect(event_id, wait)
         if delivery.is_volatile or not server_event(event).stored:
             volatile = delivery.is_volatile
             delivered = self._deliver_at_once(event_id, event, body, target, volatile, wait, began)
-            return delivered if wait is None else _with_acknowledgements(delivered, wait)
+            return _completed(delivered, tally, wait)
         publication = _Publication(
             self,
             event_id,
@@ -143,7 +153,7 @@ class Publisher:
         published = self._journal.append(
             publication.stored_as, publication.deliver, also, size=len(body)
         )
-        return published if wait is None else _with_acknowledgements(published, wait)
+        return _completed(published, tally, wait)
 
     def announce(self, event: str, payload: Mapping[str, Any], target: Target) -> None:
         """Deliver an event that a slow client may miss; it is not stored."""
@@ -164,12 +174,16 @@ class Publisher:
         began: float,
     ) -> "asyncio.Future[Receipt]":
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        now = milliseconds(self._clock.now())
+        if self._peers.count:
+            relayed = _stored(event_id, event, body, target, now, None, wait is not None)
+            self._peers.relay(relayed, droppable=is_volatile)
         receipt = self.deliver(
             event_id,
             event,
             body,
             target,
-            published_at=milliseconds(self._clock.now()),
+            published_at=now,
             droppable=is_volatile,
             wait=wait,
             began=began,
@@ -189,12 +203,12 @@ class Publisher:
         offset: Offset | None = None,
         droppable: bool = False,
         wait: AckWait | None = None,
-        began: float,
+        began: float | None,
     ) -> Receipt:
         """Hand an event over to everybody it is for, count it, and return the receipt.
 
-        ``began`` is the monotonic time at which it was taken up; the other times are milliseconds
-        since 1970.
+        ``began`` is the monotonic time at which it was taken up, None if another process has
+        published it; the other times are milliseconds since 1970.
         """
         place = self._trails.begin_delivery()
         if wait is None:
@@ -209,15 +223,11 @@ class Publisher:
             wait.expect(asked)
         self._trails.end_delivery()
         pending = 0 if offset is None else self._sessions.count_away(target)
-        if event in SERVER_EVENTS:
-            self._metrics.events_published.labels(event).inc()
-        else:
-            self._metrics.events_published.labels("custom").inc()
-            self._metrics.custom_events.count(event)
+        if began is not None:
+            self._count_published(event, began)
         self._metrics.deliveries.inc(recipients)
         size = len(body) if body.isascii() else len(body.encode())
         self._metrics.payload_bytes.inc(recipients * size)
-        self._metrics.publish_seconds.observe(self._clock.monotonic() - began)
         receipt = Receipt(id=event_id, recipients=recipients, pending=pending, offset=offset)
         self._traces.keep(
             TracedEvent(
@@ -232,11 +242,43 @@ class Publisher:
                 self._journal.last_number,
                 recipients,
                 pending,
+                began is not None,
             )
         )
         if self.watcher is not None:
             self.watcher(event, body, target, receipt)
         return receipt
+
+    def deliver_for_another(
+        self, event: StoredEvent, offset: Offset | None, heard: Heard, *, droppable: bool = False
+    ) -> tuple[int, list[str]]:
+        """Hand over an event that another process has published.
+
+        Returns the number of recipients, and those of them that are asked to acknowledge it;
+        ``heard`` is told of each.
+        """
+        wait = self._ack_waits.follow(heard) if event.wants_acknowledgements else None
+        receipt = self.deliver(
+            event.id,
+            event.event,
+            event.payload,
+            target_of(event),
+            published_at=event.published_at,
+            expires_at=event.expires_at,
+            offset=offset,
+            droppable=droppable,
+            wait=wait,
+            began=None,
+        )
+        return receipt.recipients, [] if wait is None else wait.waits_for()
+
+    def _count_published(self, event: str, began: float) -> None:
+        if event in SERVER_EVENTS:
+            self._metrics.events_published.labels(event).inc()
+        else:
+            self._metrics.events_published.labels("custom").inc()
+            self._metrics.custom_events.count(event)
+        self._metrics.publish_seconds.observe(self._clock.monotonic() - began)
 
     def _acknowledge(self, wait: AckWait, number: int, place: int, client_id: str) -> None:
         self._trails.acknowledge(client_id, place)
@@ -289,16 +331,17 @@ class _Publication:
     def stored_as(self, number: int) -> StoredEvent:
         """Return what the log keeps of it under its number."""
         ttl = self._ttl_seconds
-        return StoredEvent(
-            number=number,
-            id=self._event_id,
-            event=self._event,
-            payload=self._body,
-            addresses=addresses(self._target),
-            excluded=tuple(self._target.excluded),
-            published_at=self._published_at,
-            expires_at=None if ttl is None else self._published_at + round(ttl * 1000),
+        stored = _stored(
+            self._event_id,
+            self._event,
+            self._body,
+            self._target,
+            self._published_at,
+            None if ttl is None else self._published_at + round(ttl * 1000),
+            self._wait is not None,
         )
+        stored.number = number
+        return stored
 
     def deliver(self, stored: StoredEvent) -> Receipt:
         """Deliver it, now that it is recorded."""
@@ -318,17 +361,50 @@ class _Publication:
         return receipt
 
 
-def _with_acknowledgements(
-    published: "asyncio.Future[Receipt]", wait: AckWait
+def _stored(
+    event_id: str,
+    event: str,
+    body: str,
+    target: Target,
+    published_at: int,
+    expires_at: int | None,
+    wants_acknowledgements: bool,
+) -> StoredEvent:
+    """Return what the log keeps of an event, with no number yet."""
+    return StoredEvent(
+        0,
+        event_id,
+        event,
+        body,
+        addresses(target),
+        tuple(target.excluded),
+        published_at,
+        expires_at,
+        wants_acknowledgements,
+    )
+
+
+def _completed(
+    published: "asyncio.Future[Receipt]", tally: Tally | None, wait: AckWait | None
 ) -> "asyncio.Future[Receipt]":
-    """Return the receipt once the clients have acknowledged, are gone, or had their time."""
+    """Return the receipt with what others tell, and what clients have acknowledged in time."""
+    if tally is None and wait is None:
+        return published
 
     async def complete() -> Receipt:
         try:
             receipt = await published
-            receipt.acknowledged = await wait.outcome
+            if tally is not None:
+                told = await tally.outcome()
+                receipt.recipients += told.recipients
+                receipt.missing = told.missing
+            if wait is not None:
+                receipt.acknowledged = await wait.outcome
         finally:
-            wait.end()
+            if tally is not None:
+                tally.end()
+            if wait is not None:
+                wait.end()
         return receipt
 
     return asyncio.ensure_future(complete())

@@ -3,8 +3,9 @@
 Times are whole milliseconds since 1970. Numbers are places in the log; see `ports.Offset`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 EVERYONE = ""
 """The address of an event that is for all; no room has this name."""
@@ -28,6 +29,8 @@ class StoredEvent:
     excluded: tuple[str, ...]
     published_at: int
     expires_at: int | None = None
+    wants_acknowledgements: bool = field(default=False, compare=False)
+    """Whether clients are asked to acknowledge it. Not kept: it matters at its delivery only."""
 
     @property
     def size(self) -> int:
@@ -108,12 +111,14 @@ class StoredWebhook:
 class WebhookMark:
     """That something of a webhook was published, so that it is not once more.
 
-    ``key`` is a hash of what identifies it; ``value`` tells how far it has come.
+    ``key`` is a hash of what identifies it; ``value`` tells how far it has come, and ``before``
+    what was known of that.
     """
 
     key: str
     value: str
     at: int
+    before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +193,13 @@ class SessionResumed:
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded:
-    """A client will not come back: all that is kept of it goes."""
+    """A client will not come back: all that is kept of it goes.
+
+    ``is_revoked``: because somebody wanted so.
+    """
 
     client_id: str
+    is_revoked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +286,98 @@ Change = (
     | WebhookMarked
     | OutboxPut
     | OutboxSent
+)
+
+
+# What the processes of a cluster tell each other beside that; no store sees it.
+
+
+@dataclass(frozen=True, slots=True)
+class EventRelayed:
+    """An event that is not stored, for the clients of the others. Its number means nothing."""
+
+    event: StoredEvent
+    is_droppable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventAcknowledged:
+    """A client's listener has acknowledged an event, whose offset it was not told."""
+
+    client_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTaken:
+    """A client is back, on a connection to the process that says so; ``session`` is all of it."""
+
+    session: StoredSession
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryDeleted:
+    """The events of a room are deleted."""
+
+    room: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHere:
+    """A client is connected to the process that says so, or has changed there.
+
+    ``connected_at`` is in milliseconds since 1970, ``info`` what its token shows of it to others.
+    """
+
+    client_id: str
+    connected_at: int
+    address: str
+    user_agent: str | None
+    user_id: str | None
+    info: Mapping[str, Any] | None
+    transport: str
+    rooms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientMoved:
+    """A client has entered and left rooms."""
+
+    client_id: str
+    entered: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientGone:
+    """A client is connected no more to the process that says so."""
+
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted:
+    """A process has joined, and has to be told which clients the others have."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGone:
+    """A process has ended, or was not heard of for too long: nobody is connected to it."""
+
+    node: str
+
+
+SharedChange = (
+    Change
+    | EventRelayed
+    | EventAcknowledged
+    | SessionTaken
+    | HistoryDeleted
+    | ClientHere
+    | ClientMoved
+    | ClientGone
+    | NodeStarted
+    | NodeGone
 )
 
 

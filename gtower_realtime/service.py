@@ -6,7 +6,7 @@ directly; see docs/embedding.md.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -17,8 +17,10 @@ from gtower_realtime.authentication import Authentication
 from gtower_realtime.batches import BatchItem, Outcome, send_batch
 from gtower_realtime.clients import Client, ClientRegistry
 from gtower_realtime.connections import Arrival, Connections
+from gtower_realtime.control import Control
 from gtower_realtime.directory import Directory
 from gtower_realtime.draining import Drain
+from gtower_realtime.elsewhere import Elsewhere
 from gtower_realtime.errors import (
     Draining,
     Forbidden,
@@ -29,15 +31,18 @@ from gtower_realtime.errors import (
 )
 from gtower_realtime.events.server import build_payload, check_publishable
 from gtower_realtime.futures import mapped
+from gtower_realtime.gathering import Gathering
 from gtower_realtime.idempotency import Also, OnceOnly, Shape
 from gtower_realtime.membership import Rooms
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.monitor import Monitor
 from gtower_realtime.names import WHATSAPP_GENERAL_ROOM, whatsapp_customer_room
+from gtower_realtime.peers import NoPeers, Peers
 from gtower_realtime.ports import MAX_HISTORY_BYTES, Clock, EventLog, Offset, Target, Transport
 from gtower_realtime.presence import Presence
 from gtower_realtime.publishing import AS_USUAL, Delivery, Publisher, Receipt
 from gtower_realtime.records import StoredEvent, StoredSession
+from gtower_realtime.replication import Replication
 from gtower_realtime.senders import Senders
 from gtower_realtime.sessions import Sessions
 from gtower_realtime.timestamps import format_timestamp, from_milliseconds, milliseconds
@@ -53,8 +58,6 @@ Relayed = asyncio.Future[Receipt] | Awaitable[Answer]
 
 DEFAULT_LIMIT = 50
 
-_STAY_AWAY = 4003
-_COME_AGAIN = 4200
 _TOKEN_EXPIRED = 4202
 
 _RETRY_SOON = {"Retry-After": "1"}
@@ -83,7 +86,10 @@ class RealtimeService(Senders):
         recovery_seconds: float = 120.0,
         max_rooms_per_client: int = 128,
         announces_clients: bool = True,
+        peers: Peers | None = None,
     ) -> None:
+        elsewhere = self._elsewhere = Elsewhere()
+        self._peers = NoPeers() if peers is None else peers
         self._transport = transport
         self._journal = journal
         self._sessions = sessions
@@ -110,6 +116,7 @@ class RealtimeService(Senders):
             traces=self.traces,
             clock=clock,
             metrics=metrics,
+            peers=self._peers,
         )
         self._presence = Presence(presence_rooms, self._publisher, transport, clock)
         self._rooms = Rooms(
@@ -135,16 +142,40 @@ class RealtimeService(Senders):
             trails=self._trails,
             sessions=sessions,
             clients=clients,
+            elsewhere=elsewhere,
             clock=clock,
             metrics=metrics,
             recovery_seconds=recovery_seconds,
             announces_clients=announces_clients,
+            shares_sessions=peers is not None,
         )
+        self.replication = Replication(
+            publisher=self._publisher,
+            connections=self._connections,
+            presence=self._presence,
+            sessions=sessions,
+            elsewhere=elsewhere,
+            now=lambda: milliseconds(clock.now()),
+        )
+        """What happens at other processes, as it takes effect here."""
         self._once_only = OnceOnly(journal, clock)
-        self.directory = Directory(transport, clients, clock)
+        self.directory = Directory(transport, clients, clock, elsewhere)
         """Who is connected, and where."""
         self.analytics = Analytics(journal=journal, clients=clients, clock=clock, metrics=metrics)
         """What happened minute by minute."""
+        self.control = Control(
+            transport=transport,
+            sessions=sessions,
+            clients=clients,
+            elsewhere=elsewhere,
+            rooms=self._rooms,
+            connections=self._connections,
+            directory=self.directory,
+            peers=self._peers,
+        )
+        """Who is sent away, or put into rooms."""
+        self.gathering = Gathering(self.traces, self.analytics, self._peers)
+        """What has to be asked of all processes."""
         self._drain = Drain(transport, clients, clock)
         self._metrics = metrics
         self.monitor = Monitor(
@@ -176,7 +207,8 @@ class RealtimeService(Senders):
         """What ``status`` says: ``active``, ``draining`` or ``degraded``."""
         if self._drain.has_begun:
             return "draining"
-        return "degraded" if self._journal.is_failing else "active"
+        is_degraded = self._journal.is_failing or self._peers.is_cut_off
+        return "degraded" if is_degraded else "active"
 
     def restore(self, sessions: list[StoredSession]) -> None:
         """Take up the sessions that the store has kept."""
@@ -196,7 +228,11 @@ class RealtimeService(Senders):
 
     def failing_parts(self) -> list[str]:
         """Return the parts that keep this process from taking new connections."""
-        parts = {"draining": self._drain.has_begun, "store": self._journal.is_failing}
+        parts = {
+            "draining": self._drain.has_begun,
+            "store": self._journal.is_failing,
+            "redis": self._peers.is_cut_off,
+        }
         return [name for name, is_failing in parts.items() if is_failing]
 
     def change(self, verifier: TokenVerifier | None, max_rooms_per_client: int) -> None:
@@ -278,65 +314,8 @@ class RealtimeService(Senders):
         self._presence.listed(room)
         return self.directory.present(room)
 
-    async def put_into_room(self, client_id: str, room: str) -> None:
-        """Make a client a member of a room, as if it had asked for it; it hears `roomJoined`.
-
-        Raises:
-            UnknownClient: it is not connected.
-            Forbidden, TooManyRooms, StoreUnavailable: as if it had asked for it.
-        """
-        self._check_connected(client_id)
-        await self._rooms.join(client_id, room, "roomJoined", {})
-
-    async def take_out_of_room(self, client_id: str, room: str) -> None:
-        """End a client's membership, if there is one; it hears `roomLeft`. Raises as above."""
-        self._check_connected(client_id)
-        await self._rooms.leave(client_id, room, "roomLeft", {})
-
-    def _check_connected(self, client_id: str) -> None:
-        if client_id not in self._clients:
-            raise UnknownClient(f"Client {client_id} is not connected.")
-
-    async def disconnect_client(self, client_id: str, reason: str, *, reconnect: bool) -> int:
-        """Disconnect a client; without ``reconnect`` it is told to stay away, and cannot recover.
-
-        Returns how many connections were cut, 0 if it was away, once the ends of the sessions are
-        recorded.
-
-        Raises:
-            UnknownClient: it is neither connected nor able to come back.
-            StoreUnavailable: it is cut off, but its session may come back after a restart.
-            Overloaded: the same; too much waits for the store.
-        """
-        if self.unknown_clients([client_id]):
-            raise UnknownClient(f"Client {client_id} is not connected.")
-        return await self._disconnect([client_id], reason, reconnect)
-
-    async def disconnect_user(self, user_id: str, reason: str, *, reconnect: bool) -> int:
-        """Disconnect all connections of a user; see :meth:`disconnect_client`."""
-        connected = [client.id for client in self._clients if client.user_id == user_id]
-        away = [session.client_id for session in self._sessions.of_user(user_id)]
-        return await self._disconnect(dict.fromkeys([*connected, *away]), reason, reconnect)
-
-    async def _disconnect(self, client_ids: Iterable[str], reason: str, reconnect: bool) -> int:
-        cut = 0
-        revoked = []
-        for client_id in client_ids:
-            session = self._sessions.of_client(client_id)
-            if session is not None and not reconnect:
-                revoked.append(self._connections.revoke(session))
-            if client_id in self._clients:
-                cut += 1
-                code = _COME_AGAIN if reconnect else _STAY_AWAY
-                self._transport.disconnect(client_id, code, reason)
-        # All are cut off before the store is waited for, and also if it fails.
-        for outcome in await asyncio.gather(*revoked, return_exceptions=True):
-            if outcome is not None:
-                raise outcome
-        return cut
-
     def _is_client_id(self, name: str) -> bool:
-        return name in self._clients or self._sessions.of_client(name) is not None
+        return not self.control.unknown_clients([name])
 
     # What clients ask for: the methods of the client-event table. Each returns a future of what the
     # acknowledgement says, or has to be awaited for it when something has to be read first: what
@@ -514,6 +493,7 @@ class RealtimeService(Senders):
             Draining: the server is going down. Nothing is stored.
             StoreUnavailable: it could not be recorded, and nobody has seen it.
         """
+        await self.control.look_for(target.clients)
         return await self.begin_send(event, body, target, delivery)
 
     async def send_once(
@@ -531,6 +511,7 @@ class RealtimeService(Senders):
         Returns the answer that ``shape`` makes of the receipt, and whether it was given before.
         Raises as :meth:`send` and `OnceOnly.run` do.
         """
+        await self.control.look_for(target.clients)
         return await self._once_only.run(
             scope,
             request_body,
@@ -541,14 +522,6 @@ class RealtimeService(Senders):
     async def send_batch(self, items: Sequence[BatchItem | RealtimeError]) -> list[Outcome]:
         """Send many events, recorded together; see `batches.send_batch`."""
         return await send_batch(items, self._once_only, self.begin_send)
-
-    def unknown_clients(self, client_ids: Iterable[str]) -> list[str]:
-        """Return those that are neither connected nor able to come back."""
-        return [
-            client_id
-            for client_id in client_ids
-            if client_id not in self._clients and self._sessions.of_client(client_id) is None
-        ]
 
     def begin_send(
         self,
@@ -569,7 +542,7 @@ class RealtimeService(Senders):
             raise refusal
         check_publishable(event)
         payload = build_payload(event, body, self._clock.now())
-        if target.is_one_client and self.unknown_clients(target.clients):
+        if target.is_one_client and self.control.unknown_clients(target.clients):
             raise UnknownClient(f"Client {target.clients[0]} is not connected.")
         return self._publisher.publish(event, payload, target, also=also, delivery=delivery)
 
@@ -590,7 +563,7 @@ class RealtimeService(Senders):
     def status(self) -> dict[str, Any]:
         """Return ``{"connectedClients", "status", "timestamp"}``."""
         return {
-            "connectedClients": len(self._clients),
+            "connectedClients": self.directory.count_clients(),
             "status": self.state,
             "timestamp": self._timestamp(),
         }
@@ -636,6 +609,11 @@ class RealtimeService(Senders):
     def position(self, room: str) -> dict[str, Any]:
         """Return ``{"room", "offset"}``: what `joinRoom` takes as ``since`` to miss nothing."""
         return {"room": room, "offset": str(self._journal.offset(self._journal.last_number))}
+
+    async def present_position(self, room: str) -> dict[str, Any]:
+        """Return :meth:`position` once everything that was recorded anywhere is known here."""
+        await self._journal.catch_up()
+        return self.position(room)
 
     def _offset(self, field: str, text: str) -> Offset:
         offset = _parse_offset(field, text)

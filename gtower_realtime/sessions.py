@@ -41,6 +41,8 @@ class Session:
     covered: int
     away_since: int | None = None
     memberships: list[Membership] = field(default_factory=list)
+    node: str | None = None
+    """The other process that its client is, or was last, connected to; None for this one."""
     acknowledged: set[int] = field(default_factory=set)
     """Numbers after ``covered`` of events that the client has said to have."""
 
@@ -81,6 +83,12 @@ class Session:
             away_since=self.away_since,
             memberships=list(self.memberships),
         )
+
+    def place(self, number: int) -> None:
+        """Let it begin at ``number``, which was not known when it was opened."""
+        self.opened_at_number = self.covered = number
+        for stay in self.memberships:
+            stay.after = number
 
     # Rooms
 
@@ -290,6 +298,14 @@ def addresses(target: Target) -> tuple[str, ...]:
     if target.everyone:
         return (EVERYONE,)
     return tuple(dict.fromkeys((*target.rooms, *map(user_room, target.users), *target.clients)))
+
+
+def target_of(event: StoredEvent) -> Target:
+    """Return whom an event of the log was for; users and clients are rooms of their names there."""
+    excluded = frozenset(event.excluded)
+    if EVERYONE in event.addresses:
+        return Target.all(excluded=excluded)
+    return Target(rooms=event.addresses, excluded=excluded)
 
 
 def missed(

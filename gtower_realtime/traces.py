@@ -6,7 +6,7 @@ Of an event only what it was and for whom is kept: who got it follows from where
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -55,6 +55,8 @@ class TracedEvent:
     after_number: int
     recipients: int
     pending: int
+    is_ours: bool
+    """Whether it was published by this process."""
     size: int = 0
     """What it counts against the bound, in bytes; known once it is kept."""
 
@@ -131,6 +133,8 @@ class Traces:
         user_id: str | None = None,
         after: str | None = None,
         limit: int = CLIENTS_OF_A_PAGE,
+        *,
+        by_id: bool = False,
     ) -> dict[str, Any]:
         """Return what an event was, and ``clients`` with what became of it at each, and ``more``.
 
@@ -138,7 +142,8 @@ class Traces:
         [{"clientId", "state", "reason"?}], "more"}``. The clients are those that it was for, in the
         order of first connecting; with ``client_id`` or ``user_id`` that client and those of that
         user, whether or not it was for them. At most ``limit`` of those that follow the client
-        ``after``; ``more`` says whether there are others.
+        ``after``; ``more`` says whether there are others. With ``by_id`` they are in the order of
+        their ids, and ``after`` need not be known.
 
         Raises:
             ValidationFailed: the client ``after`` is not known.
@@ -155,7 +160,8 @@ class Traces:
             description["offset"] = str(event.offset)
         clients = []
         if client_id is None and user_id is None:
-            async for trail in self._slices(list(self.trails), after):
+            trails = _by_id(self.trails, after) if by_id else _following(self.trails, after)
+            async for trail in _slices(trails):
                 fate = self._fate(event, trail)
                 if fate.state != "not_matched":
                     clients.append(_entry(trail.client_id, fate))
@@ -170,19 +176,6 @@ class Traces:
     def _asked_for(self, client_id: str | None, user_id: str | None) -> Collection[str]:
         of_user = [trail.client_id for trail in self.trails if trail.user_id == user_id is not None]
         return dict.fromkeys([*([] if client_id is None else [client_id]), *of_user])
-
-    async def _slices(self, trails: list[Trail], after: str | None) -> AsyncIterator[Trail]:
-        """Yield the trails that follow the client ``after``, letting others run now and then."""
-        if after is not None:
-            places = [place for place, trail in enumerate(trails, 1) if trail.client_id == after]
-            if not places:
-                sentence = "There is no such client."
-                raise ValidationFailed(f"after: {sentence}", fields={"after": [sentence]})
-            trails = trails[places[0] :]
-        for count, trail in enumerate(trails, 1):
-            yield trail
-            if count % _SLICE_CLIENTS == 0:
-                await asyncio.sleep(0)
 
     # What became of an event at one client
 
@@ -245,6 +238,31 @@ class Traces:
         if event.expires_at is not None and event.expires_at <= milliseconds(self._clock.now()):
             return Fate("dropped", "expired")
         return Fate("pending", reason)
+
+
+async def _slices(trails: Iterable[Trail]) -> AsyncIterator[Trail]:
+    """Yield the trails, letting others run now and then."""
+    for count, trail in enumerate(trails, 1):
+        yield trail
+        if count % _SLICE_CLIENTS == 0:
+            await asyncio.sleep(0)
+
+
+def _following(trails: Iterable[Trail], after: str | None) -> list[Trail]:
+    """Return the trails that follow the client ``after``."""
+    known = list(trails)
+    if after is None:
+        return known
+    places = [place for place, trail in enumerate(known, 1) if trail.client_id == after]
+    if not places:
+        sentence = "There is no such client."
+        raise ValidationFailed(f"after: {sentence}", fields={"after": [sentence]})
+    return known[places[0] :]
+
+
+def _by_id(trails: Iterable[Trail], after: str | None) -> list[Trail]:
+    ordered = sorted(trails, key=lambda trail: trail.client_id)
+    return [trail for trail in ordered if after is None or trail.client_id > after]
 
 
 _UNKNOWN = Fate("not_matched", "unknown client")

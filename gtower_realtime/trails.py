@@ -191,6 +191,13 @@ class Trails:
         """Begin the trail of a client that has connected for the first time, or is restored."""
         self._trails[client_id] = Trail(client_id, user_id, self.place)
 
+    def resume(self, client_id: str, user_id: str | None, rooms: Collection[str]) -> None:
+        """Begin the trail of a client that comes back and was never here; silent when it was."""
+        if client_id not in self._trails:
+            self.begin(client_id, user_id)
+            for room in rooms:
+                self.enter(client_id, room)
+
     def connect(self, client_id: str, claimed: int = 0, replayed: Collection[int] = ()) -> None:
         """Take note that a client has a connection."""
         trail = self._trails.get(client_id)

@@ -30,6 +30,7 @@ from gtower_realtime.identity import ApiKeys, ApiRates, Scope
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.names import MAX_ROOM_NAME, problem_with_name
 from gtower_realtime.origins import LOCAL_HOSTS, OriginPolicy
+from gtower_realtime.peers import told_missing
 from gtower_realtime.schemas import WHOLE
 from gtower_realtime.service import RealtimeService
 from gtower_realtime.setting_values import ApiKey
@@ -186,6 +187,13 @@ class ApiHandler(BaseHandler):
             if self.api_key is not None:
                 self._check_rate(self.api_key)
         self.check_declared_body()
+
+    async def roll_call(self) -> dict[str, Any]:
+        """Wait until what has happened at other processes is known here.
+
+        Returns what is to be added to the answer: nothing, or which of them did not tell.
+        """
+        return told_missing(await self.context.service.gathering.roll_call())
 
     def _check_rate(self, key: ApiKey) -> None:
         try:

@@ -3,6 +3,7 @@
 from gtower_realtime.answers import Disconnected, Done
 from gtower_realtime.errors import Overloaded, StoreUnavailable, TooManyRooms, UnknownClient
 from gtower_realtime.identity import check_may_address
+from gtower_realtime.peers import Missing, told_missing
 from gtower_realtime.ports import Target
 from gtower_realtime.schemas import DisconnectSchema, load
 from handlers.base import ApiHandler
@@ -17,9 +18,10 @@ class DisconnectHandler(ApiHandler):
 
     scope = "admin"
 
-    def reply_disconnected(self, who: str, count: int) -> None:
-        """Answer how many connections were cut."""
-        self.reply(200, {"success": True, "message": f"{who} disconnected", "disconnected": count})
+    def reply_disconnected(self, who: str, count: int, missing: Missing) -> None:
+        """Answer how many connections were cut, and which processes did not tell."""
+        answer = {"success": True, "message": f"{who} disconnected", "disconnected": count}
+        self.reply(200, {**answer, **told_missing(missing)})
 
     def read_wish(self) -> tuple[str, bool]:
         """Return the reason that clients are told, and whether they may come back.
@@ -38,8 +40,9 @@ class ClientDisconnectHandler(DisconnectHandler):
         self.check_name("clientId", id)
         check_may_address(self.api_key, Target.client(id))
         reason, reconnect = self.read_wish()
-        count = await self.context.service.disconnect_client(id, reason, reconnect=reconnect)
-        self.reply_disconnected(f"Client {id}", count)
+        control = self.context.service.control
+        count, missing = await control.disconnect_client(id, reason, reconnect=reconnect)
+        self.reply_disconnected(f"Client {id}", count, missing)
 
 
 class UserDisconnectHandler(DisconnectHandler):
@@ -50,8 +53,9 @@ class UserDisconnectHandler(DisconnectHandler):
         self.check_name("userId", id)
         check_may_address(self.api_key, Target.user(id))
         reason, reconnect = self.read_wish()
-        count = await self.context.service.disconnect_user(id, reason, reconnect=reconnect)
-        self.reply_disconnected(f"User {id}", count)
+        control = self.context.service.control
+        count, missing = await control.disconnect_user(id, reason, reconnect=reconnect)
+        self.reply_disconnected(f"User {id}", count, missing)
 
 
 class MembershipHandler(ApiHandler):
@@ -62,13 +66,13 @@ class MembershipHandler(ApiHandler):
     async def put(self, id: str, room: str) -> None:  # noqa: A002
         """Answer 200 once the membership is recorded; the client hears `roomJoined`."""
         self._check(id, room)
-        await self.context.service.put_into_room(id, room)
+        await self.context.service.control.put_into_room(id, room)
         self.reply(200, {"success": True, "message": f"Client {id} joined room {room}"})
 
     async def delete(self, id: str, room: str) -> None:  # noqa: A002
         """Answer 200 once its end is recorded; the client hears `roomLeft`."""
         self._check(id, room)
-        await self.context.service.take_out_of_room(id, room)
+        await self.context.service.control.take_out_of_room(id, room)
         self.reply(200, {"success": True, "message": f"Client {id} left room {room}"})
 
     def _check(self, client_id: str, room: str) -> None:

@@ -27,7 +27,9 @@ _BATCH = BatchSchema()
 class PublishingHandler(SendingHandler):
     """A handler that reads what is to be published."""
 
-    def read_publish(self, body: Any) -> Sending:
+    _has_looked = False
+
+    async def read_publish(self, body: Any) -> Sending:
         """Return what a publish request asks for.
 
         Raises:
@@ -41,7 +43,12 @@ class PublishingHandler(SendingHandler):
             raise ValidationFailed(f"data: {sentence}", fields={"data": [sentence]})
         target = _target(wanted)
         check_may_address(self.api_key, target)
-        unknown = self.context.service.unknown_clients(target.clients)
+        control = self.context.service.control
+        if not self._has_looked and control.unknown_clients(target.clients):
+            # Once for a request: what is nowhere then was not there when it began.
+            self._has_looked = True
+            await control.look_for(target.clients)
+        unknown = control.unknown_clients(target.clients)
         if unknown:
             known = tuple(client for client in target.clients if client not in unknown)
             target = replace(target, clients=known)
@@ -64,7 +71,7 @@ class PublishHandler(PublishingHandler):
 
     async def post(self) -> None:
         """Answer 201 with the receipt and ``unknownClients``, who are not there at all."""
-        await self.send(self.read_publish(self.json_object()))
+        await self.send(await self.read_publish(self.json_object()))
 
 
 class BatchHandler(PublishingHandler):
@@ -85,7 +92,7 @@ class BatchHandler(PublishingHandler):
         key = self.request.headers.get("Idempotency-Key")
         if key is not None:
             check_key(key)
-        items = [self._item(body, place, key) for place, body in enumerate(bodies)]
+        items = [await self._item(body, place, key) for place, body in enumerate(bodies)]
         outcomes = await self.context.service.send_batch(items)
         refusals = [outcome for outcome in outcomes if isinstance(outcome, RealtimeError)]
         if refusals and len(refusals) == len(outcomes) and refusals[0].http_status == 503:
@@ -98,9 +105,9 @@ class BatchHandler(PublishingHandler):
             self.set_header("Idempotency-Replayed", "true")
         self.reply(201, {"success": not refusals, "results": results})
 
-    def _item(self, body: Any, place: int, key: str | None) -> BatchItem | RealtimeError:
+    async def _item(self, body: Any, place: int, key: str | None) -> BatchItem | RealtimeError:
         try:
-            sending = self.read_publish(body)
+            sending = await self.read_publish(body)
         except RealtimeError as refusal:
             return refusal
         own_id = sending.delivery.event_id

@@ -28,9 +28,10 @@ class StatusHandler(ApiHandler):
 
     scope = "read"
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Answer with the state of the server."""
-        self.reply(200, self.context.service.status())
+        missing = await self.roll_call()
+        self.reply(200, {**self.context.service.status(), **missing})
 
 
 class ClientsHandler(ApiHandler):
@@ -38,11 +39,19 @@ class ClientsHandler(ApiHandler):
 
     scope = "read"
 
-    def get(self) -> None:
-        """Answer with all clients, or with at most ``limit`` of those ``after`` a client id."""
+    async def get(self) -> None:
+        """Answer with all clients, or with at most ``limit`` of those ``after`` a client id.
+
+        An array has no place to say which processes did not answer: headers do.
+        """
         check_may_address(self.api_key, Target.all())
         after = self.get_query_argument("after", None)
-        self.reply(200, self.context.service.directory.clients(after, self.limit(_MAX_CLIENTS)))
+        limit = self.limit(_MAX_CLIENTS)
+        missing = await self.roll_call()
+        if missing:
+            self.set_header("X-Partial", "true")
+            self.set_header("X-Nodes-Missing", ", ".join(missing["nodesMissing"]))
+        self.reply(200, self.context.service.directory.clients(after, limit))
 
 
 class ClientStatusHandler(ApiHandler):
@@ -50,11 +59,12 @@ class ClientStatusHandler(ApiHandler):
 
     scope = "read"
 
-    def get(self, id: str) -> None:  # noqa: A002
+    async def get(self, id: str) -> None:  # noqa: A002
         """Answer ``{"clientId", "connected", "timestamp"}``; an unknown client is not connected."""
         self.check_name("clientId", id)
         check_may_address(self.api_key, Target.client(id))
-        self.reply(200, self.context.service.directory.client_status(id))
+        missing = await self.roll_call()
+        self.reply(200, {**self.context.service.directory.client_status(id), **missing})
 
 
 class UserHandler(ApiHandler):
@@ -62,11 +72,12 @@ class UserHandler(ApiHandler):
 
     scope = "read"
 
-    def get(self, id: str) -> None:  # noqa: A002
+    async def get(self, id: str) -> None:  # noqa: A002
         """Answer ``{"userId", "connected", "clients"}``, ``clients`` being ids."""
         self.check_name("userId", id)
         check_may_address(self.api_key, Target.user(id))
-        self.reply(200, self.context.service.directory.user(id))
+        missing = await self.roll_call()
+        self.reply(200, {**self.context.service.directory.user(id), **missing})
 
 
 class TraceHandler(ApiHandler):
@@ -75,17 +86,17 @@ class TraceHandler(ApiHandler):
     scope = "read"
 
     async def get(self, id: str) -> None:  # noqa: A002
-        """Answer with the event and the ``state`` of each client; see `Traces.describe`.
+        """Answer with the event and the ``state`` of each client; see `Gathering.trace`.
 
         ``client`` and ``user`` ask for these clients, whether or not it was for them.
         """
-        traces = self.context.service.traces
-        event = traces.find(id)
+        service = self.context.service
+        event = service.traces.find(id)
         check_may_address(self.api_key, event.target)
         client_id, user_id = (self.get_query_argument(name, None) for name in ("client", "user"))
         after = self.get_query_argument("after", None)
         limit = self.limit(MAX_CLIENTS_OF_A_PAGE) or CLIENTS_OF_A_PAGE
-        self.reply(200, await traces.describe(event, client_id, user_id, after, limit))
+        self.reply(200, await service.gathering.trace(event, client_id, user_id, after, limit))
 
 
 class AnalyticsHandler(ApiHandler):
@@ -94,9 +105,9 @@ class AnalyticsHandler(ApiHandler):
     scope = "read"
 
     async def get(self) -> None:
-        """Answer ``{"from", "to", "step", "points"}``; see `Analytics.points`."""
+        """Answer ``{"from", "to", "step", "points"}``; see `Gathering.points`."""
         start, end = self._moment("from"), self._moment("to")
-        self.reply(200, await self.context.service.analytics.points(start, end))
+        self.reply(200, await self.context.service.gathering.points(start, end))
 
     def _moment(self, name: str) -> datetime | None:
         text = self.get_query_argument(name, None)

@@ -39,7 +39,7 @@ class RoomsHandler(ApiHandler):
 
     scope = "read"
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Answer ``{"rooms": [{"room", "clients"}], "next"}``; see `Directory.rooms`."""
         prefix = self.get_query_argument("prefix", "")
         limits = () if self.api_key is None else self.api_key.room_prefixes
@@ -50,26 +50,30 @@ class RoomsHandler(ApiHandler):
             prefixes = (prefix,)
         after = self.get_query_argument("after", None)
         limit = self.limit(MAX_ROOMS_OF_A_PAGE) or ROOMS_OF_A_PAGE
-        self.reply(200, self.context.service.directory.rooms(prefixes, after, limit))
+        missing = await self.roll_call()
+        page = self.context.service.directory.rooms(prefixes, after, limit)
+        self.reply(200, {**page, **missing})
 
 
 class RoomSummaryHandler(RoomHandler):
     """How many are in a room, and its place in the log."""
 
-    def get(self, room: str) -> None:
+    async def get(self, room: str) -> None:
         """Answer ``{"room", "clients", "users", "offset"}``."""
         self.check_room(room)
+        missing = await self.roll_call()
         service = self.context.service
-        self.reply(200, {**service.directory.room(room), **service.position(room)})
+        self.reply(200, {**service.directory.room(room), **service.position(room), **missing})
 
 
 class PresenceHandler(RoomHandler):
     """Who is in a room, whether or not it tells its members."""
 
-    def get(self, room: str) -> None:
+    async def get(self, room: str) -> None:
         """Answer ``{"room", "clients": [{"clientId", "userId"?, "info"?}]}``."""
         self.check_room(room)
-        self.reply(200, self.context.service.list_present(room))
+        missing = await self.roll_call()
+        self.reply(200, {**self.context.service.list_present(room), **missing})
 
 
 class HistoryHandler(RoomHandler):
@@ -91,10 +95,10 @@ class HistoryHandler(RoomHandler):
 class PositionHandler(RoomHandler):
     """Where the log is: what a page that is rendered now joins ``since``."""
 
-    def get(self, room: str) -> None:
-        """Answer ``{"room", "offset"}``."""
+    async def get(self, room: str) -> None:
+        """Answer ``{"room", "offset"}``: nothing that was recorded before is after it."""
         self.check_room(room)
-        self.reply(200, self.context.service.position(room))
+        self.reply(200, await self.context.service.present_position(room))
 
 
 def routes() -> list[Route]:

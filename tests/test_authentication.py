@@ -258,7 +258,10 @@ async def test_a_user_that_is_sent_away_does_not_come_back_with_an_old_session()
     await connect(world, "other", sub="ben")
     pid = world.session("away").pid
     world.cut("away")
-    assert await world.service.disconnect_user("ann", "locked out", reconnect=False) == 1
+    assert await world.service.control.disconnect_user("ann", "locked out", reconnect=False) == (
+        1,
+        None,
+    )
     assert world.transport.closed == {"here": (4003, "locked out")}
     await world.journal.settled()
     assert [session.client_id for session in world.sessions] == ["other"]
@@ -270,11 +273,11 @@ async def test_a_user_that_is_sent_away_does_not_come_back_with_an_old_session()
 async def test_who_may_reconnect_keeps_its_session() -> None:
     world = await a_world()
     await connect(world, "c1")
-    assert await world.service.disconnect_client("c1", "moved", reconnect=True) == 1
+    assert await world.service.control.disconnect_client("c1", "moved", reconnect=True) == (1, None)
     assert world.transport.closed == {"c1": (4200, "moved")}
     assert world.sessions.of_client("c1") is not None
     with pytest.raises(RealtimeError, match="nobody is not connected"):
-        await world.service.disconnect_client("nobody", "x", reconnect=True)
+        await world.service.control.disconnect_client("nobody", "x", reconnect=True)
 
 
 @pytest.mark.gen_test
@@ -287,13 +290,13 @@ async def test_sending_a_user_away_is_done_when_a_restart_cannot_bring_the_sessi
     await world.journal.settled()
     world.store.hold()
     sent = asyncio.ensure_future(
-        world.service.disconnect_user("ann", "locked out", reconnect=False)
+        world.service.control.disconnect_user("ann", "locked out", reconnect=False)
     )
     await world.store.asked.wait()
     # Cut off at once, and no session to come back to; but it is not said to be done.
     assert (world.transport.closed, sent.done()) == ({"here": (4003, "locked out")}, False)
     claim = Claim(pid, None)
-    assert world.service.unknown_clients(["away"]) == []
+    assert world.service.control.unknown_clients(["away"]) == []
     world.store.let()
     assert await sent == 1
     await world.call("new", claim, identity=identity)
@@ -311,10 +314,10 @@ async def test_sending_a_user_away_says_so_when_it_cannot_be_recorded_and_can_be
     await world.journal.settled()
     world.store.problem = OSError("no space left")
     with pytest.raises(StoreUnavailable):
-        await world.service.disconnect_user("ann", "locked out", reconnect=False)
+        await world.service.control.disconnect_user("ann", "locked out", reconnect=False)
     assert world.transport.closed == {"here": (4003, "locked out")}
     world.store.problem = None
-    await world.service.disconnect_user("ann", "locked out", reconnect=False)
+    await world.service.control.disconnect_user("ann", "locked out", reconnect=False)
     assert list((await make_world(store=world.store)).sessions) == []
 
 

@@ -126,7 +126,7 @@ async def test_who_is_sent_away_does_not_come_back(
 ) -> None:
     async with running_command("listen", "--url", base_url) as process:
         client_id = (await line_of(process.stderr, "· connected as ")).split()[-1]
-        await application.service.disconnect_client(client_id, "", reconnect=False)
+        await application.service.control.disconnect_client(client_id, "", reconnect=False)
         _, errors = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     assert process.returncode == os.EX_UNAVAILABLE
     assert b"the server has ended this client: " in errors

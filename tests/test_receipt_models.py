@@ -148,7 +148,7 @@ class Play:
     def _any_target(self) -> Target:
         """Return a mix of targets, less the clients that are not there, as the API does."""
         clients = self.some_of([*self.model.clients, "nobody"])
-        unknown = self.world.service.unknown_clients(clients)
+        unknown = self.world.service.control.unknown_clients(clients)
         gone = {one.id for one in self.model.those("gone")} | {"nobody"}
         assert unknown == [one for one in clients if one in gone]
         return Target(

@@ -64,19 +64,19 @@ def test_an_id_of_any_characters_makes_a_key_that_every_database_takes() -> None
 
 
 def test_a_status_of_any_characters_is_no_part_of_a_mark() -> None:
-    mark = marks.mark_of(status("\x00" * 100_000), 7)
+    mark = marks.mark_of(status("\x00" * 100_000), 7, {})
     assert (len(mark.key), mark.value) == (64, "")
-    assert marks.mark_of(status("read"), 7).value == "read"
+    assert marks.mark_of(status("read"), 7, {}).value == "read"
 
 
 def test_an_update_is_news_until_it_is_marked() -> None:
     for update in (message(), status("sent"), status("warning")):
         assert marks.is_news(update, {})
-        mark = marks.mark_of(update, 7)
+        mark = marks.mark_of(update, 7, {})
         assert mark.at == 7
         assert not marks.is_news(update, {mark.key: mark.value})
         assert marks.is_repeat(update, {mark.key: mark.value})
-    read = marks.mark_of(status("read"), 7)
+    read = marks.mark_of(status("read"), 7, {})
     assert not marks.is_repeat(status("sent"), {read.key: read.value})
 
 

@@ -22,9 +22,13 @@ def key_of(update: Update) -> str:
     return _digest("status", update.id, update.participant, unknown)
 
 
-def mark_of(update: Update, at: int) -> WebhookMark:
-    """Return the mark that tells that the update is published, and of known statuses how far."""
-    return WebhookMark(key_of(update), update.word if _is_step(update) else "", at)
+def mark_of(update: Update, at: int, marks: Mapping[str, str]) -> WebhookMark:
+    """Return the mark that tells that the update is published, and of known statuses how far.
+
+    ``marks`` are the values by their keys, as it was judged by them.
+    """
+    key = key_of(update)
+    return WebhookMark(key, update.word if _is_step(update) else "", at, marks.get(key))
 
 
 def is_news(update: Update, marks: Mapping[str, str]) -> bool:

@@ -5,7 +5,7 @@ process dies, or how often a webhook comes: what is marked is known, what is not
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -160,7 +160,7 @@ class Processor:
         failed = 0
         for update, customer_id in zip(news, customer_ids, strict=True):
             try:
-                begun.append(self._begin(update, customer_id, webhook))
+                begun.append(self._begin(update, customer_id, webhook, known))
             except Exception:  # the edge: see above
                 logger.exception("whatsapp_update_failed", number=webhook.number)
                 failed += 1
@@ -171,11 +171,15 @@ class Processor:
         return failed
 
     def _begin(
-        self, update: Update, customer_id: str, webhook: StoredWebhook
+        self,
+        update: Update,
+        customer_id: str,
+        webhook: StoredWebhook,
+        known: Mapping[str, str],
     ) -> "asyncio.Future[Receipt]":
         """Have an update published together with its mark."""
         event, payload = event_of(update, customer_id, from_milliseconds(webhook.received_at))
-        marked = WebhookMarked(marks.mark_of(update, milliseconds(self._clock.now())))
+        marked = WebhookMarked(marks.mark_of(update, milliseconds(self._clock.now()), known))
         published = self._publish(event, payload, customer_id, lambda _: (marked,))
         published.add_done_callback(partial(self._count_published, event))
         return published
