@@ -298,7 +298,7 @@ async def test_sending_a_user_away_is_done_when_a_restart_cannot_bring_the_sessi
     claim = Claim(pid, None)
     assert world.service.control.unknown_clients(["away"]) == []
     world.store.let()
-    assert await sent == 1
+    assert await sent == (1, None)
     await world.call("new", claim, identity=identity)
     assert world.transport.connections["new"].received[0][1]["reason"] == "revoked"
     again = await make_world(store=world.store)
