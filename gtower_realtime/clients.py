@@ -1,7 +1,7 @@
 """Who is connected: one entry per namespace connection, in order of connecting. No I/O."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -23,6 +23,14 @@ class Client:
     """What its token shows of it to others."""
 
 
+Watcher = Callable[[str, str | None], None]
+"""Called with a client's id, and the room that it has entered or left, if that is what it did."""
+
+
+def _ignore(_client_id: str, _room: str | None) -> None:
+    """Nobody watches."""
+
+
 class ClientRegistry:
     """The clients connected to this process. A client is in it exactly while it is connected.
 
@@ -36,6 +44,8 @@ class ClientRegistry:
         self._next_position = 0
         self._departed = 0
         self._connections_of: Counter[str] = Counter()
+        self.watcher: Watcher = _ignore
+        """Called when something has changed about a client."""
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -63,11 +73,17 @@ class ClientRegistry:
         self._clients[client.id] = client
         self._positions[client.id] = (self._next_position, client.connected_at)
         self._next_position += 1
+        self.watcher(client.id, None)
 
     def replace(self, client: Client) -> None:
         """Take what is known of a client anew; its place in the order stays."""
         if client.id in self._clients:
             self._clients[client.id] = client
+            self.watcher(client.id, None)
+
+    def moved(self, client_id: str, room: str) -> None:
+        """Take note that a client has entered or left a room."""
+        self.watcher(client_id, room)
 
     def get(self, client_id: str) -> Client | None:
         """Return the client, or None when it is not connected."""
@@ -83,6 +99,7 @@ class ClientRegistry:
                     del self._connections_of[client.user_id]
             self._departed += 1
             self._forget_long_departed()
+            self.watcher(client_id, None)
         return client
 
     def connected_at(self, client_id: str) -> datetime | None:

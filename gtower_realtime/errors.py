@@ -195,6 +195,15 @@ class TooManyRooms(RealtimeError):
     code, http_status = "too_many_rooms", 400
 
 
+def refusal_of(shape: Mapping[str, Any]) -> RealtimeError:
+    """Return the refusal that :meth:`RealtimeError.as_dict` has told of."""
+    kinds = {kind.code: kind for kind in RealtimeError.__subclasses__()}
+    kind = kinds.get(shape["code"], InternalError)
+    refusal = kind.__new__(kind)
+    RealtimeError.__init__(refusal, shape["message"], fields=shape.get("fields"))
+    return refusal
+
+
 class StoreUnusable(Exception):
     """The store is not for this process: of a newer version, taken by another, not readable.
 

@@ -9,8 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from itertools import takewhile
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -30,6 +29,7 @@ from gtower_realtime.records import (
     StoredWebhook,
     WebhookBacklog,
 )
+from gtower_realtime.window import Window
 
 logger = structlog.get_logger(__name__)
 
@@ -76,7 +76,7 @@ class _Event:
         make: Callable[[int], StoredEvent],
         apply: Callable[[StoredEvent], Any],
         also: Callable[[StoredEvent], Sequence[Change]] | None,
-        window: "_Window",
+        window: "Window",
         size: int,
         outcome: "asyncio.Future[Any]",
     ) -> None:
@@ -133,7 +133,7 @@ class Journal:
         self._committed = committed
         self._recent_events = recent_events
         self._recent_bytes = recent_bytes
-        self._window = _Window(recent_events, recent_bytes)
+        self._window = Window(recent_events, recent_bytes)
         self._waiting: deque[_Entry] = deque()
         self._waiting_bytes = 0
         self._wake = asyncio.Event()
@@ -429,47 +429,6 @@ class Journal:
                 # Nobody knows how far it came; what is in memory is all there.
                 self.first_number = max(self.first_number, self._window.after + 1)
                 raise
-
-
-class _Window:
-    """The newest events, in memory, bounded by count and bytes."""
-
-    def __init__(self, max_events: int, max_bytes: int) -> None:
-        self._max_events = max_events
-        self._max_bytes = max_bytes
-        self._events: deque[StoredEvent] = deque()
-        self._bytes = 0
-        self.after = 0
-
-    def begin(self, recent: list[StoredEvent], last_number: int) -> None:
-        self._events = deque(recent)
-        self._bytes = sum(event.size for event in recent)
-        self.after = recent[0].number - 1 if recent else last_number
-
-    def add(self, event: StoredEvent) -> None:
-        self._events.append(event)
-        self._bytes += event.size
-        while len(self._events) > self._max_events or self._bytes > self._max_bytes:
-            oldest = self._events.popleft()
-            self._bytes -= oldest.size
-            self.after = oldest.number
-
-    def since(self, after: int) -> list[StoredEvent]:
-        # From the end: a replay wants few of the many, and those are the newest.
-        newest_first = takewhile(lambda event: event.number > after, reversed(self._events))
-        return list(newest_first)[::-1]
-
-    def forget_room(self, room: str, until: int) -> None:
-        kept = (event if event.number > until else _without(event, room) for event in self._events)
-        self._events = deque(event for event in kept if event.addresses)
-        self._bytes = sum(event.size for event in self._events)
-
-
-def _without(event: StoredEvent, room: str) -> StoredEvent:
-    if room not in event.addresses:
-        return event
-    addresses = tuple(address for address in event.addresses if address != room)
-    return replace(event, addresses=addresses)
 
 
 def _fail(entry: _Entry, problem: Exception) -> None:

@@ -129,11 +129,13 @@ class Rooms:
     def _enter(self, client_id: str, room: str) -> None:
         self._transport.enter_room(client_id, room)
         self._trails.enter(client_id, room)
+        self._clients.moved(client_id, room)
         self._presence.entered(self._clients.get(client_id), room)
 
     def _exit(self, client_id: str, room: str) -> None:
         self._transport.leave_room(client_id, room)
         self._trails.leave(client_id, room)
+        self._clients.moved(client_id, room)
         self._presence.left(client_id, room)
 
     def admit(self, client_id: str, room: str) -> None:

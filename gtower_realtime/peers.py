@@ -58,12 +58,6 @@ class Peers(Protocol):
     def is_cut_off(self) -> bool:
         """Whether none of them can be reached at the moment."""
 
-    def names(self) -> list[dict[str, Any]]:
-        """Return ``[{"name", "version", "startedAt", "clients", "isHere", "lastSeenMs"}]``.
-
-        This process is the first; ``lastSeenMs`` is how long ago it was heard of.
-        """
-
     def answer(self, question: str, answering: Answering) -> None:
         """Have ``answering`` answer a question that others may ask."""
 
@@ -75,6 +69,9 @@ class Peers(Protocol):
 
     def relay(self, event: StoredEvent, *, droppable: bool) -> None:
         """Have the others deliver an event that is not stored."""
+
+    def acknowledged(self, client_id: str, number: int) -> None:
+        """Have the others know that a client has acknowledged an event that is in the log."""
 
     async def roll_call(self) -> Missing:
         """Wait until all that has happened at the others is known here, 500 ms at most."""
@@ -99,10 +96,6 @@ class NoPeers:
     count = 0
     is_cut_off = False
 
-    def names(self) -> list[dict[str, Any]]:
-        """Return nobody."""
-        return []
-
     def answer(self, question: str, answering: Answering) -> None:
         """Do nothing: nobody asks."""
 
@@ -112,6 +105,9 @@ class NoPeers:
 
     def relay(self, event: StoredEvent, *, droppable: bool) -> None:
         """Do nothing: there is nobody else."""
+
+    def acknowledged(self, client_id: str, number: int) -> None:
+        """Do nothing: nobody else could send it again."""
 
     async def roll_call(self) -> Missing:
         """Return None: nobody is missing."""

@@ -285,6 +285,7 @@ class Publisher:
         session = self._sessions.of_client(client_id)
         if session is not None and number:
             session.acknowledge(number)
+            self._peers.acknowledged(client_id, number)
         wait.acknowledge(client_id)
 
 

@@ -357,7 +357,12 @@ class ClientGone:
 
 @dataclass(frozen=True, slots=True)
 class NodeStarted:
-    """A process has joined, and has to be told which clients the others have."""
+    """A process has joined, and has to be told which clients the others have.
+
+    ``details`` are what it tells of itself.
+    """
+
+    details: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

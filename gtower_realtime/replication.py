@@ -32,6 +32,8 @@ from gtower_realtime.records import (
 from gtower_realtime.sessions import Session, Sessions
 from gtower_realtime.timestamps import from_milliseconds
 
+_COME_AGAIN = 4200
+
 
 class Replication:
     """Applies what others have recorded, in the order of the log."""
@@ -80,6 +82,10 @@ class Replication:
     def apply(self, change: SharedChange, node: str) -> None:
         """Let a change of another process, ``node``, take effect here."""
         self._appliers[type(change)](change, node)
+
+    def send_all_away(self) -> None:
+        """Have all clients connect anew: what was for them meanwhile is not known."""
+        self._connections.send_all_away(_COME_AGAIN, "events were missed, load your state anew")
 
     # Sessions
 

@@ -90,6 +90,22 @@ class Session:
         for stay in self.memberships:
             stay.after = number
 
+    def place_anew(self, before: int, number: int) -> None:
+        """Let it begin at ``number`` instead of ``before``, with the stays that began with it."""
+        if self.opened_at_number == before:
+            self.opened_at_number = number
+        for stay in self.memberships:
+            if stay.after == before:
+                stay.after = number
+
+    def renumber(self, room: str, before: int, number: int) -> None:
+        """Let a stay in a room begin or end at ``number`` instead of ``before``."""
+        for stay in self.memberships:
+            if stay.room == room and stay.after == before:
+                stay.after = number
+            if stay.room == room and stay.until == before:
+                stay.until = number
+
     # Rooms
 
     def rooms(self) -> list[str]:

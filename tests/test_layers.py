@@ -47,6 +47,7 @@ FLOORS = (
     ),
     # What the server does, part by part, and then all of it as plain methods.
     (
+        "window",
         "journal",
         "sessions",
         "recovery",

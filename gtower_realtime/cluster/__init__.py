@@ -1,0 +1,1 @@
+"""Several processes as one server: one log for all of them, in a Redis stream."""

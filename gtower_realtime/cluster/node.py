@@ -1,0 +1,169 @@
+"""One process of a cluster: its log, the others, and what is told between them, put together."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from gtower_realtime import __version__
+from gtower_realtime.clients import ClientRegistry
+from gtower_realtime.cluster.kept_sessions import KeptSessions
+from gtower_realtime.cluster.link import Link, RedisAway
+from gtower_realtime.cluster.log import SharedLog
+from gtower_realtime.cluster.nodes import BEAT_SECONDS, Nodes
+from gtower_realtime.cluster.peers import ClusterPeers
+from gtower_realtime.cluster.roster import Roster
+from gtower_realtime.ports import Clock, Transport
+from gtower_realtime.replication import Replication
+from gtower_realtime.sessions import Sessions
+from gtower_realtime.timestamps import format_timestamp, milliseconds
+
+logger = structlog.get_logger(__name__)
+
+_TRANSPORTS_SECONDS = 1.0
+
+
+class ClusterNode:
+    """What goes on between this process and the others, from :meth:`start` to :meth:`stop`."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        log: SharedLog,
+        link: Link,
+        node: str,
+        clients: ClientRegistry,
+        sessions: Sessions,
+        transport: Transport,
+        clock: Clock,
+        recovery_seconds: float,
+    ) -> None:
+        self.name = name
+        self._log = log
+        self._clients = clients
+        self._sessions = sessions
+        self._clock = clock
+        self._started_at: datetime = clock.now()
+        self.nodes = Nodes(node, link, self.describe)
+        self._roster = Roster(clients, transport, log.tell)
+        self.peers = ClusterPeers(
+            link=link, nodes=self.nodes, log=log, tell_changes=self._roster.tell
+        )
+        self._kept = KeptSessions(
+            node=node,
+            link=link,
+            sessions=sessions,
+            recovery_seconds=recovery_seconds,
+            now=lambda: milliseconds(clock.now()),
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the others are told of this process: ``{"name", "version", …}``."""
+        return {
+            "name": self.name,
+            "version": __version__,
+            "startedAt": format_timestamp(self._started_at),
+            "clients": len(self._clients),
+        }
+
+    # Life
+
+    def start(self, replication: Replication) -> None:
+        """Begin, before the log is opened."""
+        self._log.attach(replication, self)
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self.peers.send()),
+            loop.create_task(self._every(BEAT_SECONDS, self._beat)),
+            loop.create_task(self._every(_TRANSPORTS_SECONDS, self._look_at_transports)),
+        ]
+
+    async def stop(self) -> None:
+        """Tell the others that nobody is here any more, and keep the sessions for them."""
+        self._roster.tell()
+        await self._log.settled()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._log.is_cut_off:
+            return
+        try:
+            await self._kept.keep(self._log.last_number)
+            await self.nodes.leave()
+        except RedisAway as problem:
+            logger.warning("not_signed_off", reason=str(problem))
+
+    async def _every(self, seconds: float, work: Callable[[], Any]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            if self._log.is_cut_off:
+                continue
+            try:
+                await work()
+            except RedisAway as problem:
+                logger.warning("cluster_work_put_off", reason=str(problem))
+
+    async def _beat(self) -> None:
+        await self.nodes.beat()
+        await self.nodes.bury()
+        await self._kept.keep(self._log.last_number)
+
+    async def _look_at_transports(self) -> None:
+        self._roster.look_at_transports()
+
+    # What the log has to tell; see `log.Audience`
+
+    def told(self, node: str, event_id: str, recipients: int, asked: list[str]) -> None:
+        """Have a process told how many had its event."""
+        self.peers.told(node, event_id, recipients, asked)
+
+    def heard(self, node: str, event_id: str, client_id: str, has_acknowledged: bool) -> None:
+        """Have a process told that a client has acknowledged its event, or is gone."""
+        self.peers.heard(node, event_id, client_id, has_acknowledged)
+
+    def message(self, text: str) -> None:
+        """Take what another process has put into the inbox."""
+        self.peers.hear(text)
+
+    def flush(self) -> None:
+        """Send what has been told since the last time."""
+        self.peers.flush()
+
+    def node_started(self, node: str, details: dict[str, Any]) -> None:
+        """Tell a new process who is here."""
+        if node != self.nodes.node:
+            self.nodes.heard(node, details)
+            self._roster.introduce()
+
+    def node_gone(self, node: str) -> None:
+        """Take note that a process is dead."""
+        self.nodes.gone(node)
+
+    def introduced(self) -> None:
+        """Tell all others of this process, and who is here."""
+        self._kept.all_changed()
+        self._roster.introduce()
+
+    def session_changed(self, client_id: str) -> None:
+        """Have a session kept anew."""
+        self._kept.changed(client_id)
+
+    async def joining(self) -> set[str]:
+        """Have the others know of this process; return which there are."""
+        alive = await self.nodes.beat()
+        self.nodes.forgive()
+        return alive
+
+    def together(self) -> None:
+        """Tell the others what has changed while they could not be told."""
+        self._roster.is_heard = True
+        self._roster.tell()
+
+    def cut_off(self) -> None:
+        """Keep what there is to tell, and wait for nobody."""
+        self._roster.is_heard = False
+        self.peers.abandon()

@@ -1,0 +1,83 @@
+"""What belongs together: changes that other processes see all at once, or not at all."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gtower_realtime import strict_json
+from gtower_realtime.cluster.link import Kept
+from gtower_realtime.cluster.scripts import Keys
+from gtower_realtime.errors import IdempotencyInFlight, RealtimeError, StoreUnavailable
+from gtower_realtime.records import (
+    AnswerGiven,
+    EventAppended,
+    SharedChange,
+    StoredEvent,
+    WebhookMarked,
+)
+
+_MARKS_KEPT_MS = 8 * 86_400_000
+"""Longer than Meta sends a webhook again; the stores of the processes keep marks for longer."""
+
+
+@dataclass(slots=True)
+class Unit:
+    """Changes of this process on their way, and what waits until they have taken effect.
+
+    ``stored`` is the event among them; ``began`` is monotonic.
+    """
+
+    sequence: int
+    changes: Sequence[SharedChange]
+    text: str
+    kept: str
+    stored: StoredEvent | None
+    apply: Callable[[int], Any]
+    outcome: "asyncio.Future[Any]"
+    began: float
+    size: int
+
+    def take_effect(self, number: int) -> None:
+        """Apply it, and tell who waits for it."""
+        try:
+            result = self.apply(number)
+        except Exception as fault:  # noqa: BLE001 - told to the one who waits
+            self.fail(fault)
+        else:
+            if not self.outcome.done():
+                self.outcome.set_result(result)
+
+    def fail(self, problem: Exception) -> None:
+        """Tell who waits for it that it has not taken effect."""
+        if not self.outcome.done():
+            self.outcome.set_exception(problem)
+
+    def refusal(self) -> RealtimeError:
+        """Return why Redis did not take it: somebody else has done the same meanwhile."""
+        if any(isinstance(change, AnswerGiven) for change in self.changes):
+            return IdempotencyInFlight("A request with this key is being worked on.")
+        return StoreUnavailable(
+            "Another process has published this meanwhile.", headers={"Retry-After": "1"}
+        )
+
+
+def kept_with(changes: Sequence[SharedChange], keys: Keys, now: int) -> str:
+    """Return what is to be kept by key with a unit, as JSON for `scripts.APPEND`.
+
+    An answer that comes with its event is the first one or none; a mark is set only if nobody has
+    changed it since it was looked at.
+    """
+    is_event = any(isinstance(change, EventAppended) for change in changes)
+    kept: list[Kept] = []
+    for change in changes:
+        if isinstance(change, AnswerGiven):
+            answer = change.answer
+            key = keys.answer(answer.key)
+            lifetime = max(1, answer.expires_at - now)
+            kept.append(Kept(key, strict_json.dumps(answer), lifetime, "!" if is_event else ""))
+        elif isinstance(change, WebhookMarked):
+            mark = change.mark
+            rule = "!" if mark.before is None else f"={mark.before}"
+            kept.append(Kept(keys.mark(mark.key), mark.value, _MARKS_KEPT_MS, rule))
+    return strict_json.dumps(kept) if kept else ""
