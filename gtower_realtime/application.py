@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import platform
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tornado.web import RequestHandler
 
 from gtower_realtime.addresses import TrustedProxies
 from gtower_realtime.clients import ClientRegistry
+from gtower_realtime.cluster.node import ClusterNode
 from gtower_realtime.engineio.server import EngineIOConfig
 from gtower_realtime.engineio.session import SessionLimits
 from gtower_realtime.errors import RealtimeError, StoreUnavailable
@@ -27,12 +29,13 @@ from gtower_realtime.limits import ConnectionLimits, Rate
 from gtower_realtime.loop_lag import watch_loop_lag
 from gtower_realtime.metrics import RELOAD_OUTCOMES, Metrics
 from gtower_realtime.origins import OriginPolicy
-from gtower_realtime.ports import Clock, Store
+from gtower_realtime.ports import Clock, EventLog, Store
 from gtower_realtime.records import Bounds
 from gtower_realtime.service import RealtimeService
 from gtower_realtime.sessions import Sessions
 from gtower_realtime.settings import Settings, SettingsError
 from gtower_realtime.store import open_store
+from gtower_realtime.store.memory import MemoryStore
 from gtower_realtime.timestamps import SystemClock, milliseconds
 from gtower_realtime.tokens import KeySource, TokenVerifier, VerificationKey
 from gtower_realtime.whatsapp.webhook import WhatsAppWebhook
@@ -84,13 +87,15 @@ class Application:
             handler_timeout=settings.handler_timeout,
         )
         self.transport = SocketIOTransport(self.socketio)
-        self.journal = Journal(
+        self.sessions = Sessions()
+        own = Journal(
             store or open_store(settings),
             recent_events=_RECENT_EVENTS,
             recent_bytes=_RECENT_BYTES,
             committed=self.metrics.store_commit_seconds.observe,
         )
-        self.sessions = Sessions()
+        self.cluster = self._cluster(own)
+        self.journal: EventLog = own if self.cluster is None else self.cluster.log
         self._verifier = token_verifier(settings, self.clock)
         self.service = RealtimeService(
             transport=self.transport,
@@ -104,7 +109,10 @@ class Application:
             presence_rooms=settings.presence_rooms,
             max_rooms_per_client=settings.max_rooms_per_client,
             announces_clients=settings.announce_clients,
+            peers=None if self.cluster is None else self.cluster.peers,
         )
+        if self.cluster is not None:
+            self.service.monitor.nodes = self.cluster.known_nodes
         self._pace = Pace(
             _client_rates(settings),
             self.clock.monotonic,
@@ -144,6 +152,8 @@ class Application:
             StoreUnavailable: the event store cannot be reached.
             StoreUnusable: the event store is not for this process.
         """
+        if self.cluster is not None:
+            self.cluster.start(self.service.replication)
         self.service.restore(await self.journal.open())
         if self.whatsapp is not None:
             await self.whatsapp.start()
@@ -212,6 +222,8 @@ class Application:
         for task in self._housekeeping:
             task.cancel()
         self.service.analytics.record()
+        if self.cluster is not None:
+            await self.cluster.stop()
         await self.journal.close()
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -252,6 +264,23 @@ class Application:
                 # Others may share the address.
                 self._pace.penalise(client.user_id, _FLOOD_PENALTY_SECONDS)
             self.transport.disconnect(client_id, TOO_MANY_REQUESTS, "too many requests")
+
+    def _cluster(self, own: Journal) -> ClusterNode | None:
+        settings = self.settings
+        if settings.redis_url is None:
+            return None
+        return ClusterNode(
+            name=f"{platform.node()}:{settings.unix_socket or settings.port}",
+            redis_url=settings.redis_url,
+            own=own,
+            replica=MemoryStore(),
+            clients=self.clients,
+            sessions=self.sessions,
+            transport=self.transport,
+            clock=self.clock,
+            metrics=self.metrics,
+            recovery_seconds=settings.recovery_seconds,
+        )
 
     def _engineio_config(self) -> EngineIOConfig:
         settings = self.settings

@@ -245,6 +245,7 @@ class Metrics:
             "session_changes_lost", "Changes of sessions that could not be recorded"
         )
 
+        self._count_cluster()
         self._count_whatsapp()
 
         # The process
@@ -300,6 +301,23 @@ class Metrics:
             self._note(f"{noun}_total", "counter", ("protocol",), documentation)
             collector = _TrafficCollector(f"{PREFIX}_{noun}", documentation, direction, by_protocol)
             self.registry.register(collector)
+
+    def _count_cluster(self) -> None:
+        self.cluster_nodes = self._gauge(
+            "cluster_nodes", "Processes over the same Redis, this one among them; 0 without Redis"
+        )
+        self.cluster_cut_off = self._gauge(
+            "cluster_cut_off", "1 while Redis is away, and this process goes on by itself"
+        )
+        self.cluster_cut_offs = self._counter(
+            "cluster_cut_offs", "Times that Redis was lost, or was too slow"
+        )
+        self.cluster_append_seconds = self._histogram(
+            "cluster_append_duration_seconds",
+            "Time from taking up a change until it is read back from Redis, in its place",
+        )
+        self.outbox_entries = self._gauge("outbox_entries", "Changes that wait for Redis")
+        self.outbox_bytes = self._gauge("outbox_bytes", "Bytes of the changes that wait for Redis")
 
     def _count_whatsapp(self) -> None:
         self.whatsapp_webhooks = self._counter(

@@ -221,10 +221,13 @@ class EventLog(Protocol):
     `journal.Journal` is that of one process, `cluster.SharedLog` that of several.
     """
 
-    first_number: int
-    """The oldest number whose event is kept."""
-    last_number: int
-    """The last number that has taken effect."""
+    @property
+    def first_number(self) -> int:
+        """The oldest number whose event is kept."""
+
+    @property
+    def last_number(self) -> int:
+        """The last number that has taken effect."""
 
     async def open(self) -> list[StoredSession]:
         """Begin, and return the sessions that were kept.

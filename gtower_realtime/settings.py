@@ -409,7 +409,7 @@ class Settings:
     def _broken_rules(self, unreadable: Collection[str] = ()) -> list[str]:
         return [
             f"{_variable(rule.settings[0])}: {rule.sentence}"
-            for rule in (*_RULES, *_NOT_IN_THIS_VERSION)
+            for rule in _RULES
             if not set(rule.settings).intersection(unreadable) and rule.is_broken(self)
         ]
 
@@ -514,15 +514,6 @@ _RULES = (
         ("whatsapp_verify_token", "whatsapp_app_secret"),
         lambda s: bool(s.whatsapp_verify_token and not s.whatsapp_app_secret),
         "the webhook takes GTOWER_WHATSAPP_APP_SECRET too: set both, or none",
-    ),
-)
-
-# A server that took these and did nothing about them would break its promises in silence.
-_NOT_IN_THIS_VERSION = (
-    _Rule(
-        ("redis_url",),
-        lambda s: s.redis_url is not None,
-        "several processes cannot be joined by this version: unset it",
     ),
 )
 

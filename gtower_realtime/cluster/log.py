@@ -31,6 +31,7 @@ from gtower_realtime.cluster.wire import (
 )
 from gtower_realtime.errors import Overloaded, StoreUnavailable
 from gtower_realtime.journal import Journal
+from gtower_realtime.metrics import Metrics
 from gtower_realtime.ports import Addresses, Changes, Clock, Offset, Past, Store
 from gtower_realtime.records import (
     AnswerGiven,
@@ -166,6 +167,7 @@ class SharedLog:
         replica: Store,
         sessions: Sessions,
         clock: Clock,
+        metrics: Metrics,
         waits_seconds: float = 5.0,
     ) -> None:
         self._node = node
@@ -174,6 +176,7 @@ class SharedLog:
         self._replica = replica
         self._sessions = sessions
         self._clock = clock
+        self._metrics = metrics
         self._waits_seconds = waits_seconds
         self._now = time.monotonic
         self._window = Window(STREAM_EVENTS, STREAM_BYTES)
@@ -216,8 +219,6 @@ class SharedLog:
         self._outbox_entries = 0
         self._outbox_bytes = 0
         self._is_joined = asyncio.Event()
-        self.cut_offs = 0
-        """How often Redis was lost."""
 
     def attach(self, replication: Replication, audience: Audience) -> None:
         """Take who is to hear of what the others record; before :meth:`open`."""
@@ -445,7 +446,7 @@ class SharedLog:
     def _lose(self, reason: str) -> None:
         """Go on without Redis. Idempotent."""
         if self._sends_directly:
-            self.cut_offs += 1
+            self._metrics.cluster_cut_offs.inc()
             logger.warning("redis_away", reason=reason)
             self._go_alone()
 
@@ -729,6 +730,7 @@ class SharedLog:
 
     def _settle(self, unit: Unit, number: int) -> None:
         """Let a unit of this process take effect, now that it has its place."""
+        self._metrics.cluster_append_seconds.observe(self._now() - unit.began)
         if unit.stored is not None:
             unit.stored.number = number
             self._keep(unit.stored)

@@ -1,6 +1,8 @@
 """One process of a cluster: its log, the others, and what is told between them, put together."""
 
 import asyncio
+import secrets
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -15,10 +17,14 @@ from gtower_realtime.cluster.log import SharedLog
 from gtower_realtime.cluster.nodes import BEAT_SECONDS, Nodes
 from gtower_realtime.cluster.peers import ClusterPeers
 from gtower_realtime.cluster.roster import Roster
-from gtower_realtime.ports import Clock, Transport
+from gtower_realtime.journal import Journal
+from gtower_realtime.metrics import Metrics
+from gtower_realtime.monitor import Node
+from gtower_realtime.monitor import Nodes as MonitoredNodes
+from gtower_realtime.ports import Clock, Store, Transport
 from gtower_realtime.replication import Replication
 from gtower_realtime.sessions import Sessions
-from gtower_realtime.timestamps import format_timestamp, milliseconds
+from gtower_realtime.timestamps import format_timestamp, milliseconds, parse_timestamp
 
 logger = structlog.get_logger(__name__)
 
@@ -32,17 +38,29 @@ class ClusterNode:
         self,
         *,
         name: str,
-        log: SharedLog,
-        link: Link,
-        node: str,
+        redis_url: str,
+        own: Journal,
+        replica: Store,
         clients: ClientRegistry,
         sessions: Sessions,
         transport: Transport,
         clock: Clock,
+        metrics: Metrics,
         recovery_seconds: float,
     ) -> None:
         self.name = name
-        self._log = log
+        # Not that of an earlier process at the same place: its clients and its numbers are others.
+        node = secrets.token_hex(8)
+        link = Link(redis_url, node)
+        log = self.log = SharedLog(
+            node=node,
+            link=link,
+            own=own,
+            replica=replica,
+            sessions=sessions,
+            clock=clock,
+            metrics=metrics,
+        )
         self._clients = clients
         self._sessions = sessions
         self._clock = clock
@@ -60,6 +78,10 @@ class ClusterNode:
             now=lambda: milliseconds(clock.now()),
         )
         self._tasks: list[asyncio.Task[None]] = []
+        metrics.cluster_cut_off.set_function(lambda: log.is_cut_off)
+        metrics.cluster_nodes.set_function(lambda: 1 + len(self.nodes.others))
+        metrics.outbox_entries.set_function(lambda: log.outbox[0])
+        metrics.outbox_bytes.set_function(lambda: log.outbox[1])
 
     def describe(self) -> dict[str, Any]:
         """Return what the others are told of this process: ``{"name", "version", …}``."""
@@ -70,11 +92,28 @@ class ClusterNode:
             "clients": len(self._clients),
         }
 
+    def known_nodes(self) -> MonitoredNodes:
+        """Return this process and the others, for people who watch."""
+        now = time.monotonic()
+        here = Node(self.name, __version__, self._started_at, len(self._clients), True, 0)
+        others = [
+            Node(
+                one.name,
+                one.details["version"],
+                parse_timestamp(one.details["startedAt"]),
+                one.details["clients"],
+                is_here=False,
+                last_seen_ms=round((now - one.since) * 1000),
+            )
+            for one in self.nodes.others.values()
+        ]
+        return MonitoredNodes("alone" if self.log.is_cut_off else "together", [here, *others])
+
     # Life
 
     def start(self, replication: Replication) -> None:
         """Begin, before the log is opened."""
-        self._log.attach(replication, self)
+        self.log.attach(replication, self)
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self.peers.send()),
@@ -85,14 +124,14 @@ class ClusterNode:
     async def stop(self) -> None:
         """Tell the others that nobody is here any more, and keep the sessions for them."""
         self._roster.tell()
-        await self._log.settled()
+        await self.log.settled()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._log.is_cut_off:
+        if self.log.is_cut_off:
             return
         try:
-            await self._kept.keep(self._log.last_number)
+            await self._kept.keep(self.log.last_number)
             await self.nodes.leave()
         except RedisAway as problem:
             logger.warning("not_signed_off", reason=str(problem))
@@ -100,7 +139,7 @@ class ClusterNode:
     async def _every(self, seconds: float, work: Callable[[], Any]) -> None:
         while True:
             await asyncio.sleep(seconds)
-            if self._log.is_cut_off:
+            if self.log.is_cut_off:
                 continue
             try:
                 await work()
@@ -110,7 +149,7 @@ class ClusterNode:
     async def _beat(self) -> None:
         await self.nodes.beat()
         await self.nodes.bury()
-        await self._kept.keep(self._log.last_number)
+        await self._kept.keep(self.log.last_number)
 
     async def _look_at_transports(self) -> None:
         self._roster.look_at_transports()
