@@ -27,7 +27,7 @@ from gtower_realtime.cli import main
 from gtower_realtime.errors import ValidationFailed
 from gtower_realtime.events.server import SERVER_EVENTS
 from gtower_realtime.service import RealtimeService
-from gtower_realtime.settings import Settings, SettingsError, rows
+from gtower_realtime.settings import Settings, rows
 from handlers import operations, reads, rooms, triggers
 from tests.browser import windows
 from tests.conftest import PATIENCE_SECONDS, ConnectClient, ConnectedClient
@@ -259,30 +259,7 @@ def test_every_event_of_the_server_is_documented() -> None:
     assert own == documented_fields().keys()
 
 
-def listed_settings(marker: str) -> dict[str, str]:
-    """Return the variables of the list behind ``marker``, with the value that is said with it."""
-    text = README.read_text(encoding="utf-8").partition(f"<!-- {marker} -->\n")[2]
-    lines = re.match(r"(?:- .*\n)+", text)
-    assert lines is not None
-    return dict(re.findall(r"`(GTOWER_\w+)`(?: `(\w+)`)?", lines[0]))
-
-
-SAMPLES = {
-    "GTOWER_REDIS_URL": "redis://localhost",
-    "GTOWER_JWT_PUBLIC_KEY": "-----BEGIN PUBLIC KEY-----\nMA==\n-----END PUBLIC KEY-----",
-    "GTOWER_JWT_JWKS_URL": "https://id.example.com/keys",
-}
-
-
-@pytest.mark.parametrize(("name", "value"), listed_settings("refused").items())
-def test_a_setting_that_is_said_to_stop_the_start_does(name: str, value: str) -> None:
-    text = value or SAMPLES.get(name, "a" * 32)
-    with pytest.raises(SettingsError) as refusal:
-        Settings.load({name: text})
-    assert any("this version" in problem for problem in refusal.value.problems)
-
-
-def test_a_setting_that_nobody_reads_is_said_to_be_refused() -> None:
+def test_every_setting_is_read() -> None:
     sources = [
         file.read_text(encoding="utf-8")
         for package in ("gtower_realtime", "handlers")
@@ -294,7 +271,7 @@ def test_a_setting_that_nobody_reads_is_said_to_be_refused() -> None:
         if name in read:
             read |= set(re.findall(r"\bself\.(\w+)", source))
     unread = {row.name for row in rows() if row.name.removeprefix("GTOWER_").lower() not in read}
-    assert unread <= listed_settings("refused").keys()
+    assert unread == set()
 
 
 def methods_made_of(file: str, class_name: str) -> dict[str, str]:

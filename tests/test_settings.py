@@ -398,13 +398,6 @@ def test_tokens_are_not_required_without_a_key_to_check_them() -> None:
     ) in problems_with(GTOWER_AUTH="required")
 
 
-def test_what_this_version_would_not_do_is_refused() -> None:
-    problems = problems_with(GTOWER_REDIS_URL="rediss://:pw@localhost:6379/0")
-    assert problems == (
-        "GTOWER_REDIS_URL: several processes cannot be joined by this version: unset it",
-    )
-
-
 def test_a_private_key_is_called_what_it_is() -> None:
     (problem,) = problems_with(GTOWER_JWT_PUBLIC_KEY=PEM.replace("PUBLIC", "PRIVATE"))
     assert problem == (
