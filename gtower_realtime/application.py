@@ -34,7 +34,7 @@ from gtower_realtime.records import Bounds
 from gtower_realtime.service import RealtimeService
 from gtower_realtime.sessions import Sessions
 from gtower_realtime.settings import Settings, SettingsError
-from gtower_realtime.store import open_store
+from gtower_realtime.store import open_archive, open_store
 from gtower_realtime.store.memory import MemoryStore
 from gtower_realtime.timestamps import SystemClock, milliseconds
 from gtower_realtime.tokens import KeySource, TokenVerifier, VerificationKey
@@ -274,6 +274,7 @@ class Application:
             redis_url=settings.redis_url,
             own=own,
             replica=MemoryStore(),
+            archive=open_archive(settings),
             clients=self.clients,
             sessions=self.sessions,
             transport=self.transport,

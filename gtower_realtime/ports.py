@@ -336,7 +336,7 @@ class EventLog(Protocol):
 class SharedHistory(Protocol):
     """Keeps the events of a cluster for long; all of its nodes add them, read and delete them.
 
-    Numbers rise and have gaps; they are below 2**53. What fails raises `StoreUnavailable` after a
+    Numbers rise and have gaps; they are below 2**63. What fails raises `StoreUnavailable` after a
     few seconds, and may have happened or not: whatever it was, it may be done again, by any node.
     """
 

@@ -21,6 +21,7 @@ import structlog
 
 from gtower_realtime import strict_json
 from gtower_realtime.cluster.link import Entry, Link, RedisAway, Sent
+from gtower_realtime.cluster.long_history import LongHistory
 from gtower_realtime.cluster.numbers import number_of, stream_id
 from gtower_realtime.cluster.units import Unit, kept_with
 from gtower_realtime.cluster.wire import (
@@ -32,7 +33,7 @@ from gtower_realtime.cluster.wire import (
 from gtower_realtime.errors import Overloaded, StoreUnavailable
 from gtower_realtime.journal import Journal
 from gtower_realtime.metrics import Metrics
-from gtower_realtime.ports import Addresses, Changes, Clock, Offset, Past, Store
+from gtower_realtime.ports import Addresses, Changes, Clock, Offset, Past, SharedHistory, Store
 from gtower_realtime.records import (
     AnswerGiven,
     Bounds,
@@ -129,6 +130,9 @@ class Audience(Protocol):
     def introduced(self) -> None:
         """Take note that the others may know nothing of this process: tell them who is here."""
 
+    def is_first(self) -> bool:
+        """Say whether this process does what one of all has to do."""
+
     def describe(self) -> dict[str, Any]:
         """Return what this process tells of itself."""
 
@@ -155,7 +159,8 @@ class SharedLog:
     """The `ports.EventLog` of one process of a cluster.
 
     ``own`` is the journal of what is this process's alone, its outbox among it; ``replica`` holds
-    what Redis has of the log. ``node`` is a name that no process has had before.
+    what Redis has of the log, and ``archive``, if there is one, more than that. ``node`` is a name
+    that no process has had before.
     """
 
     def __init__(
@@ -165,6 +170,7 @@ class SharedLog:
         link: Link,
         own: Journal,
         replica: Store,
+        archive: SharedHistory | None = None,
         sessions: Sessions,
         clock: Clock,
         metrics: Metrics,
@@ -180,6 +186,7 @@ class SharedLog:
         self._waits_seconds = waits_seconds
         self._now = time.monotonic
         self._window = Window(STREAM_EVENTS, STREAM_BYTES)
+        self._long_history = LongHistory(archive, self._window)
         self._first_number = 1
         self.last_number = 0
         self._epoch = ""
@@ -234,7 +241,12 @@ class SharedLog:
         backlog = await self._own.outbox_backlog()
         self._outbox_entries, self._outbox_bytes = backlog.entries, backlog.bytes
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._live()), loop.create_task(self._read())]
+        filling = self._long_history.fill(lambda: self._epoch, self._audience.is_first)
+        self._tasks = [
+            loop.create_task(self._live()),
+            loop.create_task(self._read()),
+            loop.create_task(filling),
+        ]
         try:
             await asyncio.wait_for(self._is_joined.wait(), self._waits_seconds)
         except TimeoutError:
@@ -254,6 +266,7 @@ class SharedLog:
         self._go_alone()
         await self._own.close()
         await self._replica.close()
+        await self._long_history.close()
         await self._link.close()
 
     async def _live(self) -> None:
@@ -284,7 +297,9 @@ class SharedLog:
     @property
     def first_number(self) -> int:
         """The oldest number whose event is kept."""
-        return max(self._first_number, self._window.after + 1)
+        here = max(self._first_number, self._window.after + 1)
+        archived = self._long_history.first_number
+        return here if archived is None else min(here, archived)
 
     @property
     def is_failing(self) -> bool:
@@ -850,9 +865,21 @@ class SharedLog:
     async def past(
         self, addresses: Addresses, after: int, *, max_events: int, max_bytes: int
     ) -> Past:
-        """Return nothing: all that can be replayed is in memory; see `EventLog.past`."""
-        read_until = max(after, self._window.after)
-        return Past(read_until, is_complete=after >= self.first_number - 1)
+        """Return the events that only the archive has; see `EventLog.past`."""
+        past = Past(read_until=after, is_complete=after >= self.first_number - 1)
+        while past.read_until < self._window.after and past.is_complete:
+            until = self._window.after
+            events = await self._long_history.before_window(
+                addresses, past.read_until, max_events + 1
+            )
+            if events is None:
+                past.is_complete = False
+                break
+            past.events += events
+            past.read_until = until
+            past.is_complete = len(past.events) <= max_events and past.size <= max_bytes
+        past.read_until = max(past.read_until, self._window.after)
+        return past
 
     async def find_answer(self, key: str, now: int) -> GivenAnswer | None:
         """Return the answer given to an idempotency key by any process."""
@@ -875,12 +902,14 @@ class SharedLog:
 
     async def history(self, room: str, *, after: int, limit: int, now: int) -> list[StoredEvent]:
         """Return the oldest events of a room after a number; see `Store.history`."""
-        return await self._replica.history(room, after=after, limit=limit, now=now)
+        newest = await self._replica.history(room, after=after, limit=limit, now=now)
+        return await self._long_history.history(newest, room, after=after, limit=limit, now=now)
 
     async def delete_history(self, room: str) -> int:
         """Delete the history of a room at all processes; how many events it had."""
         until: int = await self._put([HistoryDeleted(room)], lambda number: number)
-        return await self._delete(room, until)
+        deleted = await self._delete(room, until)
+        return max(deleted, await self._long_history.delete(room, until))
 
     async def _delete(self, room: str, until: int) -> int:
         await self._keep_all()
@@ -921,6 +950,7 @@ class SharedLog:
     async def trim(self, bounds: Bounds, now: int) -> None:
         """Delete what is beyond the bounds, here and in Redis. Raises as the store does."""
         await self._own.trim(bounds, now)
+        await self._long_history.trim(bounds, now)
         self._bounds = Bounds(
             min(bounds.max_events or STREAM_EVENTS, STREAM_EVENTS),
             min(bounds.max_bytes or STREAM_BYTES, STREAM_BYTES),

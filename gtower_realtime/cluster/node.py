@@ -21,7 +21,7 @@ from gtower_realtime.journal import Journal
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.monitor import Node
 from gtower_realtime.monitor import Nodes as MonitoredNodes
-from gtower_realtime.ports import Clock, Store, Transport
+from gtower_realtime.ports import Clock, SharedHistory, Store, Transport
 from gtower_realtime.replication import Replication
 from gtower_realtime.sessions import Sessions
 from gtower_realtime.timestamps import format_timestamp, milliseconds, parse_timestamp
@@ -41,6 +41,7 @@ class ClusterNode:
         redis_url: str,
         own: Journal,
         replica: Store,
+        archive: SharedHistory | None,
         clients: ClientRegistry,
         sessions: Sessions,
         transport: Transport,
@@ -57,6 +58,7 @@ class ClusterNode:
             link=link,
             own=own,
             replica=replica,
+            archive=archive,
             sessions=sessions,
             clock=clock,
             metrics=metrics,
@@ -190,6 +192,11 @@ class ClusterNode:
     def session_changed(self, client_id: str) -> None:
         """Have a session kept anew."""
         self._kept.changed(client_id)
+
+    def is_first(self) -> bool:
+        """Say whether this process does what one of all has to do: while it is by itself, no."""
+        node = self.nodes.node
+        return not self.log.is_cut_off and all(node < other for other in self.nodes.others)
 
     async def joining(self) -> set[str]:
         """Have the others know of this process; return which there are."""
