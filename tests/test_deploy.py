@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from gtower_realtime import errors
+from gtower_realtime.cluster.log import MAX_OUTBOX_BYTES, MAX_OUTBOX_ENTRIES
 from gtower_realtime.metrics import RELOAD_OUTCOMES, Metrics
 from gtower_realtime.recovery import Reason
 from gtower_realtime.whatsapp.processing import Outcome
@@ -141,6 +142,12 @@ def test_every_metric_is_shown_or_watched() -> None:
         for name, _ in promql.read(expression).metrics
     }
     assert {row.name for row in Metrics().rows()} == shown
+
+
+def test_the_bounds_of_the_outbox_are_those_of_the_server() -> None:
+    of_outboxes = "\n".join(each for _, each in EXPRESSIONS if "gtower_outbox" in each)
+    numbers = {int(number) for number in re.findall(r"\b\d{3,}\b", of_outboxes)}
+    assert numbers == {MAX_OUTBOX_ENTRIES, MAX_OUTBOX_BYTES}
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: str(rule["alert"]))
