@@ -1,8 +1,10 @@
 """What asyncio leaves out about futures."""
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+_CANCEL_AGAIN_SECONDS = 0.1
 
 Value = TypeVar("Value")
 Result = TypeVar("Result")
@@ -35,3 +37,16 @@ def mapped(
 
     future.add_done_callback(settle)
     return outcome
+
+
+async def cancelled(tasks: "Iterable[asyncio.Task[Any]]") -> None:
+    """Cancel tasks, and return when they have ended.
+
+    Python 3.11's `asyncio.wait_for`, which redis-py sends through, swallows a cancellation when
+    what it waits for is done in the same turn of the loop; so they are cancelled until they end.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)

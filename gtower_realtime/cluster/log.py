@@ -31,6 +31,7 @@ from gtower_realtime.cluster.wire import (
     write_changes,
 )
 from gtower_realtime.errors import Overloaded, StoreUnavailable
+from gtower_realtime.futures import cancelled
 from gtower_realtime.journal import Journal
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.ports import Addresses, Changes, Clock, Offset, Past, SharedHistory, Store
@@ -259,9 +260,7 @@ class SharedLog:
             outcomes = [unit.outcome for unit in self._pending.values()]
             await asyncio.wait(outcomes, timeout=_LAST_WORDS_SECONDS)
         self._is_closed = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(self._tasks)
         self._stop_waiting()
         self._go_alone()
         await self._own.close()

@@ -17,6 +17,7 @@ from gtower_realtime.cluster.log import SharedLog
 from gtower_realtime.cluster.nodes import BEAT_SECONDS, Nodes
 from gtower_realtime.cluster.peers import ClusterPeers
 from gtower_realtime.cluster.roster import Roster
+from gtower_realtime.futures import cancelled
 from gtower_realtime.journal import Journal
 from gtower_realtime.metrics import Metrics
 from gtower_realtime.monitor import Node
@@ -127,9 +128,7 @@ class ClusterNode:
         """Tell the others that nobody is here any more, and keep the sessions for them."""
         self._roster.tell()
         await self.log.settled()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(self._tasks)
         if self.log.is_cut_off:
             return
         try:
