@@ -80,4 +80,4 @@ def kept_with(changes: Sequence[SharedChange], keys: Keys, now: int) -> str:
             mark = change.mark
             rule = "!" if mark.before is None else f"={mark.before}"
             kept.append(Kept(keys.mark(mark.key), mark.value, _MARKS_KEPT_MS, rule))
-    return strict_json.dumps(kept) if kept else ""
+    return strict_json.dumps([list(one) for one in kept]) if kept else ""
