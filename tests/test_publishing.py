@@ -8,6 +8,7 @@ import pytest
 from gtower_realtime.ack_waits import AckWaits
 from gtower_realtime.errors import Overloaded, StoreUnavailable
 from gtower_realtime.events.server import server_event
+from gtower_realtime.peers import NoPeers
 from gtower_realtime.ports import Target
 from gtower_realtime.publishing import Publisher, Receipt
 from gtower_realtime.records import RoomEntered
@@ -31,6 +32,7 @@ async def a_world(*client_ids: str) -> tuple[FakeWorld, Publisher]:
         traces=world.service.traces,
         clock=world.clock,
         metrics=world.metrics,
+        peers=NoPeers(),
     )
     return world, publisher
 
