@@ -19,6 +19,7 @@ from gtower_realtime.http1.server import HttpServer
 from gtower_realtime.settings import Settings
 from tests.browser import running_browser
 from tests.postgresql import postgresql  # noqa: F401 - a fixture
+from tests.redis_server import lasting_redis, own_redis, redis_server  # noqa: F401 - fixtures
 
 PATIENCE_SECONDS = 20
 """Only a hang takes as long."""
