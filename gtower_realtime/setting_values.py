@@ -270,6 +270,21 @@ def key_set_url(text: str) -> str:
     return location
 
 
+def redis_url(text: str) -> str:
+    """Read where Redis is, as ``redis://[user:password@]host[:port][/number]``.
+
+    A password with a ``/`` in it, written as it is, would make a part of it the host, which
+    messages name; options in a query would take the place of those that are needed.
+    """
+    parts = urlsplit(url("redis", "rediss")(text))
+    if parts.query or parts.fragment or not re.fullmatch(r"(/\d*)?", parts.path):
+        raise ValueError(
+            "must be a URL like redis://user:password@host:6379/0, without options; in a password "
+            "write %2F for /, %3F for ?, %23 for #"
+        )
+    return text
+
+
 def database_url(text: str) -> str:
     """Read where events are stored."""
     if text == "memory:" or text.startswith("sqlite:///"):

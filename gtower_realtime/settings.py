@@ -145,7 +145,7 @@ class Settings:
     )
     redis_url: str | None = _setting(
         None,
-        parse.url("redis", "rediss"),
+        parse.redis_url,
         "Redis that joins several processes into one server",
         is_secret=True,
     )

@@ -300,6 +300,14 @@ def test_a_secret_that_is_wrong_is_not_shown() -> None:
     assert "hunter2" not in json.dumps(said)
 
 
+@pytest.mark.parametrize("password", ["hunter2", "hun/ter2", "hun?ter2", "hun#ter2", "hun@ter2"])
+def test_the_password_of_redis_is_never_shown(password: str) -> None:
+    said = checked(GTOWER_REDIS_URL=f"redis://gtower:{password}@redis.example")
+    assert len(said["problems"]) == (0 if password in {"hunter2", "hun@ter2"} else 1)
+    assert "hun" not in json.dumps(said)
+    assert "ter2" not in json.dumps(said)
+
+
 KEYS = "shop:publish:a-key-of-twenty-characters"
 SAFE = {
     "GTOWER_HOST": "0.0.0.0",
@@ -309,10 +317,16 @@ SAFE = {
     "GTOWER_TRUSTED_PROXIES": "10.0.0.1",
     "GTOWER_MAX_CONNECTIONS": "100",
 }
+NODE = {
+    "GTOWER_REDIS_URL": "redis://localhost",
+    "GTOWER_DATABASE_URL": "postgresql://localhost/gtower",
+}
 
 
 def test_settings_that_leave_nothing_open_are_warned_of_nothing() -> None:
     assert checked(**SAFE)["warnings"] == []
+    for url in ("redis://localhost", "redis://[::1]:1/0", "rediss://gtower:hunter2@redis.example"):
+        assert checked(**SAFE | NODE | {"GTOWER_REDIS_URL": url})["warnings"] == []
 
 
 @pytest.mark.parametrize(
@@ -326,9 +340,33 @@ def test_settings_that_leave_nothing_open_are_warned_of_nothing() -> None:
             {"GTOWER_TRUSTED_PROXIES": "", "GTOWER_HOST": "unix:/run/gtower.sock"},
             "GTOWER_TRUSTED_PROXIES is not set",
         ),
-        ({"GTOWER_DATABASE_URL": "memory:"}, "GTOWER_DATABASE_URL is memory:"),
+        ({"GTOWER_DATABASE_URL": "memory:"}, "GTOWER_DATABASE_URL is memory: everything is"),
+        (
+            NODE | {"GTOWER_REDIS_URL": "rediss://redis.example/0"},
+            "GTOWER_REDIS_URL has no password",
+        ),
+        (
+            NODE | {"GTOWER_REDIS_URL": "rediss://gtower@10.0.0.5"},
+            "GTOWER_REDIS_URL has no password",
+        ),
+        (
+            NODE | {"GTOWER_REDIS_URL": "redis://gtower:hunter2@redis.example/0"},
+            "GTOWER_REDIS_URL is redis:// to another machine",
+        ),
+        (
+            NODE | {"GTOWER_DATABASE_URL": "memory:"},
+            "GTOWER_DATABASE_URL is memory: what waits while Redis is away is lost",
+        ),
+        (
+            NODE | {"GTOWER_DATABASE_URL": ""},
+            "GTOWER_REDIS_URL is set and GTOWER_DATABASE_URL is SQLite: history reaches as far "
+            "back as the stream in Redis, 100,000 events of all rooms or 64 MiB.",
+        ),
     ],
-    ids=["cors", "keys", "tokens", "proxies", "socket", "memory"],
+    ids=[
+        *("cors", "keys", "tokens", "proxies", "socket", "memory"),
+        *("open redis", "no password", "plain redis", "memory outbox", "history"),
+    ],
 )
 def test_what_is_allowed_and_may_not_be_meant_is_warned_of(
     changed: dict[str, str], begin: str

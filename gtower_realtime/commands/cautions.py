@@ -6,7 +6,9 @@ Unlike the problems of `Settings.load` none of this stops a start.
 import resource
 from collections.abc import Callable
 from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
 
+from gtower_realtime.cluster.log import STREAM_BYTES, STREAM_EVENTS
 from gtower_realtime.limits import open_files_for
 from gtower_realtime.setting_values import is_local_host
 from gtower_realtime.settings import Settings
@@ -20,6 +22,22 @@ class _Caution(NamedTuple):
 def _is_reached_by_others(settings: Settings) -> bool:
     # Whoever listens on a unix socket has a proxy before it.
     return settings.unix_socket is not None or not is_local_host(settings.host)
+
+
+def _remote_redis(settings: Settings) -> SplitResult | None:
+    """Return the URL of a Redis on another machine; None if there is none."""
+    parts = urlsplit(settings.redis_url or "")
+    return parts if parts.hostname and not is_local_host(parts.hostname) else None
+
+
+def _is_open(settings: Settings) -> bool:
+    redis = _remote_redis(settings)
+    return redis is not None and not redis.password
+
+
+def _is_readable_on_the_way(settings: Settings) -> bool:
+    redis = _remote_redis(settings)
+    return redis is not None and redis.scheme == "redis"
 
 
 _CAUTIONS = (
@@ -43,8 +61,29 @@ _CAUTIONS = (
         "limits per address. Name the proxy, if there is one.",
     ),
     _Caution(
-        lambda s: s.store_url == "memory:",
+        lambda s: s.store_url == "memory:" and s.redis_url is None,
         "GTOWER_DATABASE_URL is memory: everything is forgotten when the server ends.",
+    ),
+    _Caution(
+        _is_open,
+        "GTOWER_REDIS_URL has no password: whoever reaches that Redis may read and change "
+        "everything. Give it users (`user … on >…`), and the URL a user and a password.",
+    ),
+    _Caution(
+        _is_readable_on_the_way,
+        "GTOWER_REDIS_URL is redis:// to another machine: whoever is in between reads events and "
+        "password. Use rediss://, unless the way is encrypted already.",
+    ),
+    _Caution(
+        lambda s: s.redis_url is not None and s.store_url == "memory:",
+        "GTOWER_DATABASE_URL is memory: what waits while Redis is away is lost when the process "
+        "ends. Leave it unset: each process keeps it in a file of its state directory then.",
+    ),
+    _Caution(
+        lambda s: s.redis_url is not None and s.store_url.startswith("sqlite:"),
+        "GTOWER_REDIS_URL is set and GTOWER_DATABASE_URL is SQLite: history reaches as far back as "
+        f"the stream in Redis, {STREAM_EVENTS:,} events of all rooms or {STREAM_BYTES >> 20} MiB. "
+        "For more set it to postgresql://….",
     ),
 )
 
