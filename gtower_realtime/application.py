@@ -203,7 +203,8 @@ class Application:
     def summary(self) -> str:
         """Say in one line how the server is, and for how many."""
         population = self.service.directory.population()
-        return f"{self.service.state}: {population.clients} clients in {population.rooms} rooms"
+        said = f"{self.service.state}: {population.clients} clients in {population.rooms} rooms"
+        return said if self.cluster is None else f"{said}, {self.cluster.summary()}"
 
     async def stop(self) -> None:
         """Let go of everybody over the drain time: new work is refused, all are told and closed.

@@ -170,7 +170,10 @@ async def _serve_on(
     await application.start()
     await server.listen(listeners.sockets)
     _spare_the_garbage_collector()
-    sys.stdout.write(_start_line(settings, listeners) + "\n")
+    told = [_start_line(settings, listeners)]
+    if application.cluster is not None:
+        told.append(application.cluster.summary())
+    sys.stdout.write(" · ".join(told) + "\n")
     sys.stdout.flush()
     manager.ready(application.summary())
     _on_hangup(reload)

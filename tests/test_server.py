@@ -20,6 +20,7 @@ from gtower_realtime import server
 from gtower_realtime.settings import Settings
 
 class Stuck:
+    cluster = None
     def __init__(self, settings):
         self.settings = settings
         self.tornado_application = Application()

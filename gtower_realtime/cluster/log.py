@@ -227,6 +227,7 @@ class SharedLog:
         self._outbox_entries = 0
         self._outbox_bytes = 0
         self._is_joined = asyncio.Event()
+        self._away_because = ""
 
     def attach(self, replication: Replication, audience: Audience) -> None:
         """Take who is to hear of what the others record; before :meth:`open`."""
@@ -458,11 +459,14 @@ class SharedLog:
     # Without Redis
 
     def _lose(self, reason: str) -> None:
-        """Go on without Redis. Idempotent."""
+        """Go on without Redis, and say why if it is news. Idempotent."""
         if self._sends_directly:
             self._metrics.cluster_cut_offs.inc()
-            logger.warning("redis_away", reason=reason)
             self._go_alone()
+        elif reason == self._away_because:
+            return
+        self._away_because = reason
+        logger.warning("redis_away", reason=reason)
 
     def _go_alone(self) -> None:
         self._sends_directly = False

@@ -95,6 +95,13 @@ class ClusterNode:
             "clients": len(self._clients),
         }
 
+    def summary(self) -> str:
+        """Say in a few words how this process stands to the others."""
+        if self.log.is_cut_off:
+            return "Redis is away"
+        others = len(self.nodes.others)
+        return f"together with {others or 'no'} other node{'' if others == 1 else 's'}"
+
     def known_nodes(self) -> MonitoredNodes:
         """Return this process and the others, for people who watch."""
         now = time.monotonic()
