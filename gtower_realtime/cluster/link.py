@@ -82,7 +82,7 @@ class Link:
 
     def __init__(self, url: str, node: str, prefix: str = PREFIX) -> None:
         self.keys = Keys(prefix)
-        self._node = node
+        self.node = node
         self._appender = _connection(url, _ANSWER_SECONDS)
         self._reader = _connection(url, _BLOCK_SECONDS + _ANSWER_SECONDS)
         self._asker = _connection(url, _ANSWER_SECONDS)
@@ -118,7 +118,7 @@ class Link:
 
     async def read(self, log_id: str, inbox_id: str) -> tuple[list[Entry], list[tuple[str, str]]]:
         """Wait a second at most for what follows in the log and in the inbox, as (id, message)."""
-        inbox = self.keys.inbox(self._node)
+        inbox = self.keys.inbox(self.node)
         streams: dict[Any, Any] = {self.keys.log: log_id, inbox: inbox_id}
         said = await _asked(
             self._reader.xread(streams, count=_READ_AT_ONCE, block=round(_BLOCK_SECONDS * 1000))
@@ -189,12 +189,22 @@ class Link:
     async def beat(self, details: str) -> Roster:
         """Tell that this process is alive, and return who else is."""
         keys = [self.keys.nodes, self.keys.node_details]
-        now, heard, told = await _asked(self._beat(keys, [self._node, details]))
+        now, heard, told = await _asked(self._beat(keys, [self.node, details]))
         return Roster(
             int(now),
             {name: int(float(at)) for name, at in _pairs(heard)},
             dict(_pairs(told)),
         )
+
+    async def roster(self) -> Roster:
+        """Return who was heard of, and tell nothing."""
+        pipeline = self._asker.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.zrange(self.keys.nodes, 0, -1, withscores=True)
+        pipeline.hgetall(self.keys.node_details)
+        (seconds, microseconds), heard, told = await _asked(pipeline.execute())
+        now = seconds * 1000 + microseconds // 1000
+        return Roster(now, {name: int(at) for name, at in heard}, told)
 
     async def bury(self, node: str, heard: int | None, unit: str) -> bool:
         """Declare a process dead that was not heard of since; return whether that was so."""
@@ -207,6 +217,20 @@ class Link:
         if messages:
             keys = [self.keys.inbox(node) for node, _ in messages]
             await _asked(self._tell(keys, [_MAX_INBOX, *(message for _, message in messages)]))
+
+    # What Redis tells of itself
+
+    async def version(self) -> str:
+        """Return which version it has, as ``7.0.15``; it need not let us do anything else."""
+        asking = self._asker.execute_command("HELLO")  # type: ignore[no-untyped-call]
+        said = await _asked(asking)
+        told = said if isinstance(said, Mapping) else dict(_pairs(said))
+        return str(told["version"])
+
+    async def facts(self) -> Mapping[str, Any]:
+        """Return what ``INFO`` says: names as there, numbers as such."""
+        said: Mapping[str, Any] = await _asked(self._asker.info())
+        return said
 
 
 def _connection(url: str, answer_seconds: float) -> "Redis":
@@ -232,7 +256,9 @@ async def _asked(answer: Awaitable[Any]) -> Any:
     try:
         return await answer
     except (RedisError, OSError, TimeoutError) as problem:
-        raise RedisAway(f"{type(problem).__name__}: {problem}"[:200]) from problem
+        # Of a command that Redis does not know it repeats what was said, and be it a password.
+        said = str(problem).partition(", with args beginning with")[0]
+        raise RedisAway(f"{type(problem).__name__}: {said}"[:200]) from problem
 
 
 def _entry(found: tuple[str, Mapping[str, str]]) -> Entry:

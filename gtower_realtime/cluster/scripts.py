@@ -46,6 +46,10 @@ class Keys:
         """The session of a client."""
         return f"{self.sessions}{client_id}"
 
+    def sequence(self, origin: str) -> str:
+        """The last number that a process has given to what it has appended."""
+        return f"{self.prefix}sequence:{origin}"
+
     def answer(self, key: str) -> str:
         """The answer to an idempotency key: the id of its entry, a space, and JSON."""
         return f"{self.prefix}answer:{key}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from gtower_realtime import tokens
+from gtower_realtime.cluster.examination import examine
 from gtower_realtime.commands.examination import Examination, Finding
 from gtower_realtime.commands.server_access import (
     api_key,
@@ -58,7 +59,7 @@ def doctor(
 
     Connects with WebSocket and with polling, and publishes an event to itself on both. Run it with
     the server's settings, or say where it is with --url. Clients need a token where tokens are on:
-    it makes its own if GTOWER_JWT_SECRET is set.
+    it makes its own if GTOWER_JWT_SECRET is set. If GTOWER_REDIS_URL is set it tries that Redis.
 
     \b
     Exit status: 0 if nothing failed, else 69.
@@ -73,7 +74,7 @@ def doctor(
         open_files=open_files_for(settings.max_connections) if settings else 0,
     )
     try:
-        findings = [*asyncio.run(_found(examination)), *findings]
+        findings = [*asyncio.run(_found(examination, settings)), *findings]
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
     has_failed = any(finding.state == "fail" for finding in findings)
@@ -86,8 +87,13 @@ def doctor(
     sys.exit(os.EX_UNAVAILABLE if has_failed else os.EX_OK)
 
 
-async def _found(examination: Examination) -> list[Finding]:
-    return [finding async for finding in examination.findings()]
+async def _found(examination: Examination, settings: Settings | None) -> list[Finding]:
+    found = [finding async for finding in examination.findings()]
+    if settings is None:
+        return found
+    if settings.redis_url is None:
+        return [*found, Finding("Redis", "ok", "not used")]
+    return found + [Finding(*observation) for observation in await examine(settings.redis_url)]
 
 
 def _of_the_settings() -> tuple[Settings | None, list[Finding]]:
@@ -97,7 +103,7 @@ def _of_the_settings() -> tuple[Settings | None, list[Finding]]:
     except SettingsError as error:
         said = f"a server would not start with these: {error.problems[0]}"
         return None, [Finding("settings", "warn", said, "`check-config` says all.")]
-    return settings, [Finding("Redis", "ok", "not used")]
+    return settings, []
 
 
 def _token(settings: Settings | None, file: Path | None) -> Callable[[], str | None]:

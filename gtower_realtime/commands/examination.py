@@ -104,6 +104,13 @@ class Examination:
             else Finding(
                 "readiness",
                 "fail",
+                "goes on without Redis: other processes do not hear of its events for now",
+                "Its log says why; nothing that it takes is lost.",
+            )
+            if failing == ("redis",)
+            else Finding(
+                "readiness",
+                "fail",
                 f"takes no new connections: {', '.join(failing)}",
                 "Its log says why; while it goes down this is as it should be.",
             ),
