@@ -274,7 +274,7 @@ class Application:
             name=f"{platform.node()}:{settings.unix_socket or settings.port}",
             redis_url=settings.redis_url,
             own=own,
-            replica=MemoryStore(),
+            store=MemoryStore(),
             archive=open_archive(settings),
             clients=self.clients,
             sessions=self.sessions,

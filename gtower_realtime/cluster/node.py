@@ -16,6 +16,7 @@ from gtower_realtime.cluster.link import Link, RedisAway
 from gtower_realtime.cluster.log import SharedLog
 from gtower_realtime.cluster.nodes import BEAT_SECONDS, Nodes
 from gtower_realtime.cluster.peers import ClusterPeers
+from gtower_realtime.cluster.replica import Replica
 from gtower_realtime.cluster.roster import Roster
 from gtower_realtime.futures import cancelled
 from gtower_realtime.journal import Journal
@@ -41,7 +42,7 @@ class ClusterNode:
         name: str,
         redis_url: str,
         own: Journal,
-        replica: Store,
+        store: Store,
         archive: SharedHistory | None,
         clients: ClientRegistry,
         sessions: Sessions,
@@ -58,8 +59,7 @@ class ClusterNode:
             node=node,
             link=link,
             own=own,
-            replica=replica,
-            archive=archive,
+            replica=Replica(store, archive),
             sessions=sessions,
             clock=clock,
             metrics=metrics,
@@ -83,8 +83,8 @@ class ClusterNode:
         self._tasks: list[asyncio.Task[None]] = []
         metrics.cluster_cut_off.set_function(lambda: log.is_cut_off)
         metrics.cluster_nodes.set_function(lambda: 1 + len(self.nodes.others))
-        metrics.outbox_entries.set_function(lambda: log.outbox[0])
-        metrics.outbox_bytes.set_function(lambda: log.outbox[1])
+        metrics.outbox_entries.set_function(lambda: log.outbox.entries)
+        metrics.outbox_bytes.set_function(lambda: log.outbox.bytes)
 
     def describe(self) -> dict[str, Any]:
         """Return what the others are told of this process: ``{"name", "version", …}``."""
@@ -162,7 +162,7 @@ class ClusterNode:
     async def _look_at_transports(self) -> None:
         self._roster.look_at_transports()
 
-    # What the log has to tell; see `log.Audience`
+    # What the log has to tell; see `audience.Audience`
 
     def told(self, node: str, event_id: str, recipients: int, asked: list[str]) -> None:
         """Have a process told how many had its event."""

@@ -11,7 +11,14 @@ from gtower_realtime.cluster.scripts import Keys
 from gtower_realtime.errors import IdempotencyInFlight, RealtimeError, StoreUnavailable
 from gtower_realtime.records import (
     AnswerGiven,
+    EventAcknowledged,
     EventAppended,
+    RoomEntered,
+    RoomLeft,
+    SessionAway,
+    SessionEnded,
+    SessionOpened,
+    SessionTaken,
     SharedChange,
     StoredEvent,
     WebhookMarked,
@@ -36,7 +43,11 @@ class Unit:
     apply: Callable[[int], Any]
     outcome: "asyncio.Future[Any]"
     began: float
-    size: int
+
+    @property
+    def size(self) -> int:
+        """What it counts against the bounds of what waits, in bytes, about."""
+        return len(self.text) + len(self.kept)
 
     def take_effect(self, number: int) -> None:
         """Apply it, and tell who waits for it."""
@@ -81,3 +92,19 @@ def kept_with(changes: Sequence[SharedChange], keys: Keys, now: int) -> str:
             rule = "!" if mark.before is None else f"={mark.before}"
             kept.append(Kept(keys.mark(mark.key), mark.value, _MARKS_KEPT_MS, rule))
     return strict_json.dumps([list(one) for one in kept]) if kept else ""
+
+
+def session_of(change: SharedChange) -> str | None:
+    """Return whose session a change is about; None when it is about none."""
+    match change:
+        case SessionOpened(session) | SessionTaken(session):
+            return session.client_id
+        case (
+            SessionAway(client_id)
+            | SessionEnded(client_id)
+            | RoomEntered(client_id)
+            | RoomLeft(client_id)
+            | EventAcknowledged(client_id)
+        ):
+            return client_id
+    return None
