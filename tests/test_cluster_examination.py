@@ -174,13 +174,48 @@ def test_a_certificate_that_is_not_trusted_is_said_to_be_so(
         assert states(found(server.url))["Redis use"] == "ok"
 
 
-def test_a_redis_that_repeats_the_password_is_not_heard_out(tmp_path: Path) -> None:
-    program = tmp_path / "redis-server"
-    program.write_text(f"#!/bin/sh\nexec {redis_program()} \"$@\" --rename-command AUTH ''\n")
+def configured(line: str, directory: Path) -> RedisServer:
+    """Return a server with one more option, as on its command line."""
+    program = directory / "redis-server"
+    program.write_text(f'#!/bin/sh\nexec {redis_program()} "$@" {line}\n')
     program.chmod(0o700)
-    with running(RedisServer(str(program))) as server:
+    return RedisServer(str(program))
+
+
+def test_a_redis_that_repeats_the_password_is_not_heard_out(tmp_path: Path) -> None:
+    with running(configured("--rename-command AUTH ''", tmp_path)) as server:
         said = failure(server.url.replace("//", f"//gtower:{PASSWORD}@"))
     assert said.startswith("Redis: ResponseError: unknown command 'AUTH' → ")
+
+
+def test_a_redis_cluster_is_refused(tmp_path: Path) -> None:
+    with running(configured("--cluster-enabled yes", tmp_path)) as server:
+        said = failure(server.url)
+    assert said.startswith("Redis use: ")
+    assert said.endswith("→ This is a Redis Cluster: name a single Redis.")
+
+
+def test_a_redis_that_is_slow_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer
+) -> None:
+    monkeypatch.setattr("gtower_realtime.cluster.examination.PATIENCE_SECONDS", 0.00001)
+    observation = found(redis_server.url)["Redis use"]
+    assert observation.state == "warn"
+    assert observation.said.startswith("a change takes ")
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("ResponseError: MISCONF Redis is configured to save", "Redis cannot save: make room on"),
+        ("MovedError: 866 127.0.0.1:7001", "This is a Redis Cluster: name a single Redis."),
+    ],
+)
+def test_there_is_advice_for_what_cannot_be_brought_about(
+    monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, said: str, advice: str
+) -> None:
+    monkeypatch.setattr(Link, "join", AsyncMock(side_effect=RedisAway(said)))
+    assert failure(redis_server.url).startswith(f"Redis use: {said} → {advice}")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ _ADVICE = (
     ("OutOfMemory", "Raise its maxmemory. Leave maxmemory-policy at noeviction."),
     ("ReadOnly", "This is a replica: name the Redis that it follows."),
     ("MISCONF", "Redis cannot save: make room on its disk."),
-    ("CROSSSLOT", "This is a Redis Cluster: name a single Redis."),
+    ("Cluster", "This is a Redis Cluster: name a single Redis."),
+    ("MovedError", "This is a Redis Cluster: name a single Redis."),
     ("CERTIFICATE_VERIFY_FAILED", "Have this system trust its certificate, or set SSL_CERT_FILE."),
     ("", "Is it running, is GTOWER_REDIS_URL its address, and rediss:// only where it speaks TLS?"),
 )
@@ -141,7 +142,9 @@ def _made(link: Link) -> list[str]:
 async def _set_up(link: Link) -> list[Observation]:
     try:
         facts = await link.facts()
-    except RedisAway:
+    except RedisAway as problem:
+        if "NoPermission" not in str(problem):
+            return [_failed("Redis memory", problem)]
         return [
             Observation(
                 "Redis memory",

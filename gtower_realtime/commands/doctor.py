@@ -92,7 +92,7 @@ async def _found(examination: Examination, settings: Settings | None) -> list[Fi
     if settings is None:
         return found
     if settings.redis_url is None:
-        return [*found, Finding("Redis", "ok", "not used")]
+        return [*found, Finding("Redis", "ok", "GTOWER_REDIS_URL is not set here")]
     return found + [Finding(*observation) for observation in await examine(settings.redis_url)]
 
 
