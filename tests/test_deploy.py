@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from gtower_realtime import errors
-from gtower_realtime.cluster.log import MAX_OUTBOX_BYTES, MAX_OUTBOX_ENTRIES
+from gtower_realtime.cluster import outbox
 from gtower_realtime.metrics import RELOAD_OUTCOMES, Metrics
 from gtower_realtime.recovery import Reason
 from gtower_realtime.whatsapp.processing import Outcome
@@ -147,7 +147,7 @@ def test_every_metric_is_shown_or_watched() -> None:
 def test_the_bounds_of_the_outbox_are_those_of_the_server() -> None:
     of_outboxes = "\n".join(each for _, each in EXPRESSIONS if "gtower_outbox" in each)
     numbers = {int(number) for number in re.findall(r"\b\d{3,}\b", of_outboxes)}
-    assert numbers == {MAX_OUTBOX_ENTRIES, MAX_OUTBOX_BYTES}
+    assert numbers == {outbox.MAX_ENTRIES, outbox.MAX_BYTES}
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: str(rule["alert"]))

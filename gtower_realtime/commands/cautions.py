@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from gtower_realtime.cluster.log import STREAM_BYTES, STREAM_EVENTS
+from gtower_realtime.cluster.replica import STREAM_BYTES, STREAM_EVENTS
 from gtower_realtime.limits import open_files_for
 from gtower_realtime.setting_values import is_local_host
 from gtower_realtime.settings import Settings
