@@ -34,6 +34,7 @@ from gtower_realtime.records import Bounds
 from gtower_realtime.service import RealtimeService
 from gtower_realtime.sessions import Sessions
 from gtower_realtime.settings import Settings, SettingsError
+from gtower_realtime.shared_limits import TELL_SECONDS, SharedLimits
 from gtower_realtime.store import open_archive, open_store
 from gtower_realtime.store.memory import MemoryStore
 from gtower_realtime.timestamps import SystemClock, milliseconds
@@ -133,10 +134,12 @@ class Application:
             self.metrics.reloads.labels(outcome)
         self.whatsapp = self._whatsapp_webhook()
         self._housekeeping: list[asyncio.Task[None]] = []
+        api_rates = ApiRates(settings.rate_api, self.clock.monotonic)
+        self._shared_limits = SharedLimits(self.service.peers, api_rates, self._penalise)
         self._http_context = HttpContext(
             service=self.service,
             api_keys=self._api_keys,
-            api_rates=ApiRates(settings.rate_api, self.clock.monotonic),
+            api_rates=api_rates,
             origins=self.origins,
             metrics=self.metrics,
             loop=self.loop_health,
@@ -164,6 +167,9 @@ class Application:
             asyncio.create_task(self._every(_EXPIRE_SECONDS, self._expire)),
             asyncio.create_task(self._every(_TRIM_SECONDS, self._trim)),
         ]
+        if self.cluster is not None:
+            limits = self._every(TELL_SECONDS, self._tell_limits)
+            self._housekeeping.append(asyncio.create_task(limits))
         if self.settings.presence_rooms:
             presence = self._every(_PRESENCE_SECONDS, self._tell_presence)
             self._housekeeping.append(asyncio.create_task(presence))
@@ -244,6 +250,9 @@ class Application:
         self.service.mind_tokens()
         self.service.analytics.tick()
 
+    async def _tell_limits(self) -> None:
+        self._shared_limits.tell()
+
     async def _tell_presence(self) -> None:
         self.service.tell_presence()
 
@@ -258,13 +267,16 @@ class Application:
     def _stop_flood(self, client_id: str) -> None:
         client = self.clients.get(client_id)
         if client is not None:
-            if client.user_id is None:
-                now = self.clock.monotonic()
-                self.connection_limits.penalise(client.address, _FLOOD_PENALTY_SECONDS, now)
-            else:
-                # Others may share the address.
-                self._pace.penalise(client.user_id, _FLOOD_PENALTY_SECONDS)
+            self._shared_limits.penalise(client.user_id, client.address)
             self.transport.disconnect(client_id, TOO_MANY_REQUESTS, "too many requests")
+
+    def _penalise(self, user_id: str | None, address: str) -> None:
+        if user_id is None:
+            now = self.clock.monotonic()
+            self.connection_limits.penalise(address, _FLOOD_PENALTY_SECONDS, now)
+        else:
+            # Others may share the address.
+            self._pace.penalise(user_id, _FLOOD_PENALTY_SECONDS)
 
     def _cluster(self, own: Journal) -> ClusterNode | None:
         settings = self.settings

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Literal
 
@@ -77,6 +78,7 @@ class ApiRates:
         self._rate = rate
         self._monotonic = monotonic
         self._buckets: dict[str, TokenBucket] = {}
+        self._used: Counter[str] = Counter()
 
     def change(self, rate: Rate) -> None:
         """Take another rate; every key begins anew with it."""
@@ -89,11 +91,10 @@ class ApiRates:
         Raises:
             RateLimited: it is used too fast; the headers say what is allowed and how long to wait.
         """
-        bucket = self._buckets.get(key.name)
-        if bucket is None:
-            bucket = self._buckets[key.name] = TokenBucket(self._rate)
-        wait = bucket.take(self._monotonic())
-        if wait > 0:
+        wait = self._bucket(key.name).take(self._monotonic())
+        if wait == 0:
+            self._used[key.name] += 1
+        else:
             raise RateLimited(
                 f"The key {key.name!r} is used too fast; wait a little.",
                 headers={
@@ -102,6 +103,21 @@ class ApiRates:
                     "X-RateLimit-Remaining": "0",
                 },
             )
+
+    def take_used(self) -> Counter[str]:
+        """Return how often each key was used since the last time."""
+        used, self._used = self._used, Counter()
+        return used
+
+    def used_elsewhere(self, key_name: str, times: int) -> None:
+        """Take note that a key was used with another process."""
+        self._bucket(key_name).spend(times, self._monotonic())
+
+    def _bucket(self, key_name: str) -> TokenBucket:
+        bucket = self._buckets.get(key_name)
+        if bucket is None:
+            bucket = self._buckets[key_name] = TokenBucket(self._rate)
+        return bucket
 
 
 def check_may_address(key: ApiKey | None, target: Target) -> None:

@@ -74,6 +74,14 @@ class TokenBucket:
         self._full_at = full_at + interval
         return 0.0
 
+    def spend(self, tokens: int, now: float) -> None:
+        """Take note that somebody else has taken tokens; it is empty at the worst."""
+        if self._rate.is_unlimited:
+            return
+        interval = 1 / self._rate.per_second
+        full_at = max(self._full_at, now) + tokens * interval
+        self._full_at = min(full_at, now + self._rate.burst * interval)
+
     def is_full(self, now: float) -> bool:
         """Say whether it is as good as a new one."""
         return self._full_at <= now

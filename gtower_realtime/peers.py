@@ -17,6 +17,9 @@ Arguments = Mapping[str, Any]
 Answering = Callable[[Arguments], Awaitable[dict[str, Any]]]
 """Answers a question of another process; what it raises of `RealtimeError` is told that one."""
 
+Hearing = Callable[[Arguments], None]
+"""Takes note of what another process has spread."""
+
 
 def told_missing(missing: Missing) -> dict[str, Any]:
     """Return ``{"partial": True, "nodesMissing": [name]}``; nothing when nobody is missing."""
@@ -61,6 +64,12 @@ class Peers(Protocol):
     def answer(self, question: str, answering: Answering) -> None:
         """Have ``answering`` answer a question that others may ask."""
 
+    def hear_of(self, subject: str, hearing: Hearing) -> None:
+        """Have ``hearing`` called with what others spread about a subject."""
+
+    def spread(self, subject: str, arguments: Arguments) -> None:
+        """Tell all others something that does no harm if it is lost."""
+
     def expect(self, event_id: str, wait: AckWait | None) -> Tally | None:
         """Be told of an event that is about to be published; None when there is nobody to tell.
 
@@ -98,6 +107,12 @@ class NoPeers:
 
     def answer(self, question: str, answering: Answering) -> None:
         """Do nothing: nobody asks."""
+
+    def hear_of(self, subject: str, hearing: Hearing) -> None:
+        """Do nothing: nobody spreads anything."""
+
+    def spread(self, subject: str, arguments: Arguments) -> None:
+        """Do nothing: there is nobody else."""
 
     def expect(self, event_id: str, wait: AckWait | None) -> Tally | None:
         """Return None: nobody tells anything."""

@@ -89,7 +89,8 @@ class RealtimeService(Senders):
         peers: Peers | None = None,
     ) -> None:
         elsewhere = self._elsewhere = Elsewhere()
-        self._peers = NoPeers() if peers is None else peers
+        self.peers: Peers = NoPeers() if peers is None else peers
+        """The other processes of the cluster, if there is one."""
         self._transport = transport
         self._journal = journal
         self._sessions = sessions
@@ -116,7 +117,7 @@ class RealtimeService(Senders):
             traces=self.traces,
             clock=clock,
             metrics=metrics,
-            peers=self._peers,
+            peers=self.peers,
         )
         self._presence = Presence(presence_rooms, self._publisher, transport, clock)
         self._rooms = Rooms(
@@ -171,10 +172,10 @@ class RealtimeService(Senders):
             rooms=self._rooms,
             connections=self._connections,
             directory=self.directory,
-            peers=self._peers,
+            peers=self.peers,
         )
         """Who is sent away, or put into rooms."""
-        self.gathering = Gathering(self.traces, self.analytics, self._peers)
+        self.gathering = Gathering(self.traces, self.analytics, self.peers)
         """What has to be asked of all processes."""
         self._drain = Drain(transport, clients, clock)
         self._metrics = metrics
@@ -207,7 +208,7 @@ class RealtimeService(Senders):
         """What ``status`` says: ``active``, ``draining`` or ``degraded``."""
         if self._drain.has_begun:
             return "draining"
-        is_degraded = self._journal.is_failing or self._peers.is_cut_off
+        is_degraded = self._journal.is_failing or self.peers.is_cut_off
         return "degraded" if is_degraded else "active"
 
     def restore(self, sessions: list[StoredSession]) -> None:
@@ -231,7 +232,7 @@ class RealtimeService(Senders):
         parts = {
             "draining": self._drain.has_begun,
             "store": self._journal.is_failing,
-            "redis": self._peers.is_cut_off,
+            "redis": self.peers.is_cut_off,
         }
         return [name for name, is_failing in parts.items() if is_failing]
 

@@ -65,6 +65,7 @@ FLOORS = (
         "replication",
         "control",
         "gathering",
+        "shared_limits",
         "idempotency",
         "batches",
         "monitor",

@@ -303,13 +303,19 @@ class SharedLog:
             await self._wake.wait()
             self._wake.clear()
             while batch := self._pending.next_batch():
-                outcomes = await self._link.append([self._sent(unit) for unit in batch])
+                sent = [Sent(self._node, one.sequence, one.text, one.kept) for one in batch]
+                outcomes = await self._append(sent)
                 for unit, outcome in zip(batch, outcomes, strict=True):
                     if outcome == "refused" and self._pending.take(unit.sequence) is not None:
                         unit.fail(unit.refusal())
 
-    def _sent(self, unit: Unit) -> Sent:
-        return self._retained.add(Sent(self._node, unit.sequence, unit.text, unit.kept))
+    async def _append(self, sent: Sequence[Sent]) -> list[str]:
+        """Append units, and retain what has been; see `Link.append`."""
+        outcomes = await self._link.append(sent)
+        for one, outcome in zip(sent, outcomes, strict=True):
+            if outcome != "refused":
+                self._retained.add(one)
+        return outcomes
 
     def _watch(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -417,8 +423,8 @@ class SharedLog:
                 self._predecessors.add(entry.origin)
             changes = read_changes(entry.text, 0, self._epoch)
             kept = kept_with(changes, self._link.keys, now)
-            sent.append(self._retained.add(Sent(entry.origin, entry.sequence, entry.text, kept)))
-        return await self._link.append(sent)
+            sent.append(Sent(entry.origin, entry.sequence, entry.text, kept))
+        return await self._append(sent)
 
     def _forget_refused(self, entry: OutboxEntry) -> None:
         if entry.origin == self._node and self._private.has(entry.sequence):

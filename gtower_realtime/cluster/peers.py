@@ -17,7 +17,7 @@ from gtower_realtime.ack_waits import AckWait
 from gtower_realtime.cluster.link import Link, RedisAway
 from gtower_realtime.cluster.nodes import Nodes
 from gtower_realtime.errors import InternalError, Overloaded, RealtimeError, refusal_of
-from gtower_realtime.peers import Answering, Arguments, Missing, Told
+from gtower_realtime.peers import Answering, Arguments, Hearing, Missing, Told
 from gtower_realtime.records import EventAcknowledged, EventRelayed, SharedChange, StoredEvent
 
 logger = structlog.get_logger(__name__)
@@ -105,6 +105,7 @@ class ClusterPeers:
         self._log = log
         self._tell_changes = tell_changes
         self._answering: dict[str, Answering] = {_ROLL_CALL: self._answer_roll_call}
+        self._hearing: dict[str, Hearing] = {}
         self._tallies: dict[str, Tally] = {}
         self._counts: dict[str, list[tuple[str, int, list[str]]]] = {}
         self._asked: dict[int, asyncio.Future[Message]] = {}
@@ -172,6 +173,20 @@ class ClusterPeers:
         """Wait for nobody any more: Redis is away."""
         for tally in self._tallies.values():
             tally.abandon()
+
+    # What does no harm if it is lost
+
+    def hear_of(self, subject: str, hearing: Hearing) -> None:
+        """Have ``hearing`` called with what others spread about a subject."""
+        self._hearing[subject] = hearing
+
+    def spread(self, subject: str, arguments: Arguments) -> None:
+        """Tell all others something."""
+        for node in self.nodes.others:
+            self._send(node, "news", {"subject": subject, "arguments": arguments})
+
+    def _hear_news(self, message: Message) -> None:
+        self._hearing[message["subject"]](message["arguments"])
 
     # Questions
 
@@ -305,6 +320,7 @@ class ClusterPeers:
 _TAKEN: dict[str, Callable[[ClusterPeers, Message], None]] = {
     "counts": ClusterPeers._hear_counts,
     "heard": ClusterPeers._hear_of_client,
+    "news": ClusterPeers._hear_news,
     "question": ClusterPeers._hear_question,
     "answer": ClusterPeers._hear_answer,
 }

@@ -79,13 +79,12 @@ class Retained:
         self._sent: deque[Sent] = deque()
         self._bytes = 0
 
-    def add(self, sent: Sent) -> Sent:
-        """Remember what is being sent, and return it."""
+    def add(self, sent: Sent) -> None:
+        """Remember what Redis has taken."""
         self._sent.append(sent)
         self._bytes += len(sent.text)
         while len(self._sent) > _RETAINED_UNITS or self._bytes > _RETAINED_BYTES:
             self._bytes -= len(self._sent.popleft().text)
-        return sent
 
     def batches(self) -> Iterator[list[Sent]]:
         """Yield all of it, in its order, in parts that are sent together."""
