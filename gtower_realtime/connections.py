@@ -165,6 +165,8 @@ class Connections:
 
     async def _resume(self, client: Client, arrival: Arrival, claim: Claim) -> Reason | None:
         """Take up a client where it left off; return why that cannot be done."""
+        # It may come from another process, of which not everything has been heard here yet.
+        await self._journal.catch_up()
         session = self._recovery.session_of(claim, arrival.namespace, client.user_id)
         if session is not None:
             # On a connection that still looks alive from here.

@@ -90,12 +90,12 @@ class Rooms:
         def join(past: Past | None) -> Answer:
             return self._record_join(client_id, session, room, event, details, past)
 
-        past = None if since is None else self._past_at_hand(since)
+        past = None if since is None or self._is_ahead(since) else self._past_at_hand(since)
         if since is None or past is not None:
             return self._in_turn(client_id, room, True, lambda: join(past))
 
         async def read_and_join() -> dict[str, Any]:
-            return await join(await self._past(room, since.number))
+            return await join(await self._past(room, since))
 
         return self._in_turn(
             client_id, room, True, lambda: asyncio.ensure_future(read_and_join()), has_place=False
@@ -216,10 +216,22 @@ class Rooms:
         is_recent = since.number >= self._journal.window_after
         return Past(read_until=since.number) if is_recent else None
 
-    async def _past(self, room: str, after: int) -> Past:
-        """Return what the room had after a number that is only in the store."""
+    def _is_ahead(self, since: Offset) -> bool:
+        """Say whether an offset is one that another process may know, and this one not yet."""
+        return since.epoch == self._journal.epoch and since.number > self._journal.last_number
+
+    async def _past(self, room: str, since: Offset) -> Past:
+        """Return what the room had after an offset that is only in the store, or not here yet."""
+        if self._is_ahead(since):
+            await self._journal.catch_up()
+            at_hand = self._past_at_hand(since)
+            if at_hand is not None:
+                return at_hand
         return await self._journal.past(
-            lambda: (room,), after, max_events=MAX_REPLAYED_EVENTS, max_bytes=MAX_REPLAYED_BYTES
+            lambda: (room,),
+            since.number,
+            max_events=MAX_REPLAYED_EVENTS,
+            max_bytes=MAX_REPLAYED_BYTES,
         )
 
     def _send_past(self, client_id: str, room: str, past: Past) -> bool:
