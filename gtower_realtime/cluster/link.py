@@ -61,11 +61,15 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the log is: its epoch, the ids of its last entry ever and of the first that it has."""
+    """Where the log is: its epoch, the ids of its last entry ever and of the first that it has.
+
+    ``now`` is Redis's time in milliseconds, by which it gives ids.
+    """
 
     epoch: str
     last_id: str
     first_id: str
+    now: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ class Link:
         """Return where the log is; ``new_epoch`` begins if it has lost what was read before."""
         keys = [self.keys.log, self.keys.epoch]
         said = await _asked(self._join(keys, [new_epoch, known_epoch, last_id]))
-        return Place(*said)
+        epoch, last, first, now = said
+        return Place(epoch, last, first, int(now))
 
     async def append(self, units: Sequence[Sent]) -> list[str]:
         """Append units in their order; return the id of each, ``known`` or ``refused``."""

@@ -141,6 +141,7 @@ class SharedLog:
         """Numbers in the log of what has not taken effect yet, by sequence."""
         self._away_because = ""
         self._began_alone = False
+        self._opened_at = 0.0
         self._predecessors: set[str] = set()
 
         # Read from Redis
@@ -165,6 +166,7 @@ class SharedLog:
         await self._replica.open()
         await self.outbox.open()
         filling = self._replica.long_history.fill(lambda: self._epoch, self._audience.is_first)
+        self._opened_at = self._now()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(work) for work in (self._live(), self._read(), filling)]
         try:
@@ -455,17 +457,28 @@ class SharedLog:
             session, node, number = read_session(text)
             known_at[session.client_id] = number
             self._replication.take_session(session, node)
+        last_id = self._last_before_clients(place)
         after = "0-0"
-        while entries := await self._link.slice(after, place.last_id):
+        while entries := await self._link.slice(after, last_id):
             for entry in entries:
                 self._take_up(entry, known_at)
             after = entries[-1].id
             await self._replica.settle()
             await asyncio.sleep(0)
-        self._log_id = place.last_id
-        self.last_number = max(self.last_number, number_of(place.last_id))
+        self._log_id = last_id
+        self.last_number = max(self.last_number, number_of(last_id))
         for node in {session.node for session in self._sessions if session.node} - others:
             self._replication.forget_node(node)
+
+    def _last_before_clients(self, place: Place) -> str:
+        """Return up to where the log can be taken up without telling anybody.
+
+        What is newer than this process, if that began alone, is for clients that are here already.
+        """
+        if not self._began_alone:
+            return place.last_id
+        began = place.now - round((self._now() - self._opened_at) * 1000)
+        return min(place.last_id, f"{began}-0", key=number_of)
 
     def _take_up(self, entry: Entry, known_at: dict[str, int]) -> None:
         """Take up what was recorded before this process was there; nobody is told of it.

@@ -109,7 +109,7 @@ JOIN = """
 -- Says where the log is, and begins a new epoch when entries are missing that were there before.
 -- KEYS: log, epoch. ARGV: a name for a new epoch, the epoch that is known or "", the last id that
 -- was read or "0-0".
--- Returns the epoch, the last id and the first id.
+-- Returns the epoch, the last id, the first id, and Redis's time in milliseconds.
 local function parts(id)
   local time, sequence = string.match(id, '^(%d+)-(%d+)$')
   return tonumber(time), tonumber(sequence)
@@ -131,7 +131,8 @@ if not epoch or (is_behind and epoch == ARGV[2]) then
   epoch = ARGV[1]
   redis.call('SET', KEYS[2], epoch)
 end
-return {epoch, last, first}
+local clock = redis.call('TIME')
+return {epoch, last, first, string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))}
 """
 
 BEAT = """
