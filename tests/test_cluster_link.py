@@ -127,6 +127,15 @@ async def test_a_unit_of_which_one_part_is_refused_has_no_effect(make_link: Make
     assert await link.values(["gtower:l"]) == [None]
 
 
+async def test_a_unit_that_was_refused_is_refused_whenever_it_is_sent(make_link: MakeLink) -> None:
+    link = make_link("n1")
+    refused = sent(2, "b", Kept("gtower:k", "two", 60_000, "!"))
+    await link.append([sent(1, "a", Kept("gtower:k", "one", 60_000, "!")), refused])
+    await link.append([sent(3, "c")])
+    # The answer may have been lost: who sends it again has to know that it is in no log.
+    assert await link.append([sent(1, "a"), refused, sent(3, "c")]) == ["known", "refused", "known"]
+
+
 # Reading
 
 

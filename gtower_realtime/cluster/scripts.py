@@ -64,7 +64,7 @@ APPEND = """
 -- KEYS: log. ARGV: prefix, most entries, then for each unit: origin, sequence, text, what is to be
 -- kept by key with it, as JSON: a list of {key, value, milliseconds, rule}. By the rule "" it takes
 -- the place of whatever is there, by "=" and a value only that of this one; by "!" of nothing.
--- Returns for each unit its id, "known" or "refused".
+-- Returns for each unit its id, "known" or "refused"; the last also when it is sent again.
 local sequences, outcomes = {}, {}
 for at = 3, #ARGV, 4 do
   local origin, sequence, text, kept = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
@@ -73,8 +73,9 @@ for at = 3, #ARGV, 4 do
     last = tonumber(redis.call('GET', ARGV[1] .. 'sequence:' .. origin) or '0')
   end
   local outcome
+  local refused = ARGV[1] .. 'refused:' .. origin
   if sequence <= last then
-    outcome = 'known'
+    outcome = redis.call('SISMEMBER', refused, ARGV[at + 1]) == 1 and 'refused' or 'known'
   else
     local puts = kept ~= '' and cjson.decode(kept) or {}
     for _, put in ipairs(puts) do
@@ -87,7 +88,10 @@ for at = 3, #ARGV, 4 do
         end
       end
     end
-    if not outcome then
+    if outcome then
+      redis.call('SADD', refused, ARGV[at + 1])
+      redis.call('PEXPIRE', refused, 604800000)
+    else
       outcome = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*',
         'o', origin, 'n', sequence, 'u', text)
       for _, put in ipairs(puts) do
