@@ -20,7 +20,9 @@ import structlog
 
 from gtower_realtime import strict_json
 from gtower_realtime.cluster.audience import Audience
+from gtower_realtime.cluster.following import Following
 from gtower_realtime.cluster.link import Entry, Link, Place, RedisAway, Sent
+from gtower_realtime.cluster.loading import Loading
 from gtower_realtime.cluster.numbers import number_of, stream_id
 from gtower_realtime.cluster.outbox import Outbox
 from gtower_realtime.cluster.pending import Pending, Retained
@@ -29,9 +31,9 @@ from gtower_realtime.cluster.replica import STREAM_BYTES, Replica
 from gtower_realtime.cluster.units import Unit, kept_with, session_of
 from gtower_realtime.cluster.waiters import Waiters
 from gtower_realtime.cluster.wire import (
+    changes_of,
     placed_answer,
     read_changes,
-    read_session,
     write_changes,
 )
 from gtower_realtime.errors import Overloaded, StoreUnavailable
@@ -45,14 +47,11 @@ from gtower_realtime.records import (
     Change,
     CountedMinute,
     EventAppended,
-    EventRelayed,
     GivenAnswer,
     HistoryDeleted,
     MinuteCounted,
-    NodeGone,
     NodeStarted,
     OutboxEntry,
-    SessionEnded,
     SessionResumed,
     SessionTaken,
     SharedChange,
@@ -72,6 +71,9 @@ logger = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 0.05
 """How long Redis may take for what was appended, until this process goes on without it."""
+
+_BYTES_PER_SECOND = 50_000_000
+"""As fast as large events go there and back at the least."""
 
 _RETRY_SECONDS = 0.3
 _CATCH_UP_SECONDS = 1.0
@@ -117,6 +119,7 @@ class SharedLog:
         self._now = time.monotonic
         self._replication: Replication
         self._audience: Audience
+        self._following: Following
         self._tasks: list[asyncio.Task[None]] = []
         self._is_closed = False
         self._epoch = ""
@@ -142,7 +145,6 @@ class SharedLog:
         self._away_because = ""
         self._began_alone = False
         self._opened_at = 0.0
-        self._predecessors: set[str] = set()
 
         # Read from Redis
         self._may_read = asyncio.Event()
@@ -157,6 +159,15 @@ class SharedLog:
         """Take who is to hear of what the others record; before :meth:`open`."""
         self._replication = replication
         self._audience = audience
+        self._following = Following(
+            node=self._node,
+            replica=self._replica,
+            replication=replication,
+            audience=audience,
+            offset=self.offset,
+            mark=self._mark,
+            introduce=self._introduce,
+        )
 
     # Life
 
@@ -333,7 +344,8 @@ class SharedLog:
             # It was this process that was late; the answer may be waiting to be read.
             self._watch(PATIENCE_SECONDS)
             return
-        left = self._pending.oldest.began + PATIENCE_SECONDS - self._now()
+        patience = PATIENCE_SECONDS + self._pending.bytes / _BYTES_PER_SECOND
+        left = self._pending.oldest.began + patience - self._now()
         if left > 0:
             self._watch(left)
         else:
@@ -421,8 +433,9 @@ class SharedLog:
         now = milliseconds(self._clock.now())
         sent: list[Sent] = []
         for entry in entries:
-            if entry.origin != self._node:
-                self._predecessors.add(entry.origin)
+            if self._began_alone and entry.origin != self._node:
+                # What an earlier process has left here is older than all clients of this one.
+                self._following.older.add(entry.origin)
             changes = read_changes(entry.text, 0, self._epoch)
             kept = kept_with(changes, self._link.keys, now)
             sent.append(Sent(entry.origin, entry.sequence, entry.text, kept))
@@ -451,24 +464,12 @@ class SharedLog:
     async def _load(self, place: Place, others: set[str]) -> None:
         """Take up what Redis has of the log and of the sessions."""
         self._epoch = place.epoch
-        self._replica.begin(number_of(place.first_id))
-        known_at: dict[str, int] = {}
-        for text in await self._link.sessions():
-            session, node, number = read_session(text)
-            known_at[session.client_id] = number
-            self._replication.take_session(session, node)
         last_id = self._last_before_clients(place)
-        after = "0-0"
-        while entries := await self._link.slice(after, last_id):
-            for entry in entries:
-                self._take_up(entry, known_at)
-            after = entries[-1].id
-            await self._replica.settle()
-            await asyncio.sleep(0)
+        loading = Loading(self._link, self._replica, self._replication, self._sessions)
+        await loading.load(place.first_id, last_id, place.epoch, others)
+        self._seen |= loading.seen
         self._log_id = last_id
         self.last_number = max(self.last_number, number_of(last_id))
-        for node in {session.node for session in self._sessions if session.node} - others:
-            self._replication.forget_node(node)
 
     def _last_before_clients(self, place: Place) -> str:
         """Return up to where the log can be taken up without telling anybody.
@@ -479,26 +480,6 @@ class SharedLog:
             return place.last_id
         began = place.now - round((self._now() - self._opened_at) * 1000)
         return min(place.last_id, f"{began}-0", key=number_of)
-
-    def _take_up(self, entry: Entry, known_at: dict[str, int]) -> None:
-        """Take up what was recorded before this process was there; nobody is told of it.
-
-        Sessions are known as they were at a number; only what came later changes them.
-        """
-        number = number_of(entry.id)
-        self._seen[entry.origin] = max(entry.sequence, self._seen.get(entry.origin, 0))
-        for change in self._changes_of(entry, number):
-            match change:
-                case EventAppended(event):
-                    self._replica.keep(event)
-                case AnswerGiven():
-                    self._replica.keep_answer(change)
-                case NodeGone(node):
-                    self._replication.forget_node(node)
-                case _:
-                    client_id = session_of(change)
-                    if client_id is not None and number > known_at.get(client_id, 0):
-                        self._replication.apply(change, entry.origin)
 
     # Reading
 
@@ -549,11 +530,8 @@ class SharedLog:
         """Let an entry take effect, whose turn it is."""
         if entry.origin == self._node and self._take_own(entry, number):
             return
-        for change in self._changes_of(entry, number):
-            try:
-                await self._follow(change, entry.origin, number)
-            except Exception:  # the edge: what fails must not hold up what is behind it
-                logger.exception("cluster_change_failed", kind=type(change).__name__)
+        for change in changes_of(entry.id, entry.text, number, self._epoch):
+            await self._following.follow(change, entry.origin, number)
 
     def _take_own(self, entry: Entry, number: int) -> bool:
         """Take what this process has appended; False when it believes that it has not."""
@@ -564,17 +542,11 @@ class SharedLog:
         elif self.outbox.is_recording(sequence):
             self._came_back[sequence] = number
         elif self._private.has(sequence):
-            self._settle_privately(sequence, self._changes_of(entry, number), number)
+            changes = changes_of(entry.id, entry.text, number, self._epoch)
+            self._settle_privately(sequence, changes, number)
         else:
             return False
         return True
-
-    def _changes_of(self, entry: Entry, number: int) -> list[SharedChange]:
-        try:
-            return read_changes(entry.text, number, self._epoch)
-        except (ValueError, KeyError, TypeError):
-            logger.exception("cluster_entry_not_understood", id=entry.id)
-            return []
 
     def _settle(self, unit: Unit, number: int) -> None:
         """Let a unit of this process take effect, now that it has its place."""
@@ -588,53 +560,6 @@ class SharedLog:
                 self._mark(change)
         unit.take_effect(number)
         self._note_sessions(unit.changes)
-
-    async def _follow(self, change: SharedChange, node: str, number: int) -> None:
-        """Let a change of another process take effect here."""
-        match change:
-            case EventAppended(event):
-                self._replica.keep(event)
-                if not self._came_before_all(node):
-                    self._deliver(event, node, self.offset(number))
-            case EventRelayed(event, is_droppable):
-                self._deliver(event, node, None, droppable=is_droppable)
-            case AnswerGiven():
-                self._replica.keep_answer(change)
-            case WebhookMarked():
-                self._mark(change)
-            case HistoryDeleted(room):
-                await self._replica.delete(room, number)
-            case NodeStarted() | NodeGone():
-                self._follow_node(change, node)
-            case _:
-                self._replication.apply(change, node)
-                if isinstance(change, SessionEnded):
-                    self._audience.session_changed(change.client_id)
-
-    def _follow_node(self, change: NodeStarted | NodeGone, node: str) -> None:
-        if isinstance(change, NodeStarted):
-            self._audience.node_started(node, dict(change.details))
-        elif change.node == self._node:
-            self._introduce()
-        else:
-            self._replication.apply(change, node)
-            self._audience.node_gone(change.node)
-
-    def _came_before_all(self, node: str) -> bool:
-        """Say whether what a process has published is older than all clients that are here.
-
-        So it is with what an earlier process has left in the outbox, when this one began alone.
-        """
-        return self._began_alone and node in self._predecessors
-
-    def _deliver(
-        self, event: StoredEvent, node: str, offset: Offset | None, *, droppable: bool = False
-    ) -> None:
-        def heard(client_id: str, has_acknowledged: bool) -> None:
-            self._audience.heard(node, event.id, client_id, has_acknowledged)
-
-        recipients, asked = self._replication.deliver(event, offset, heard, droppable=droppable)
-        self._audience.told(node, event.id, recipients, asked)
 
     def _keep_answers(self, changes: Sequence[SharedChange], number: int, epoch: str) -> None:
         for change in changes:

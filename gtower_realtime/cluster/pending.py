@@ -22,7 +22,8 @@ class Pending:
 
     def __init__(self) -> None:
         self._units: dict[int, Unit] = {}
-        self._bytes = 0
+        self.bytes = 0
+        """What the units have together."""
         self._unsent: deque[Unit] = deque()
 
     def __len__(self) -> int:
@@ -34,7 +35,7 @@ class Pending:
     @property
     def is_full(self) -> bool:
         """Whether as much waits as may: 20,000 units or 64 MiB."""
-        return len(self._units) >= _MAX_WAITING or self._bytes >= _MAX_WAITING_BYTES
+        return len(self._units) >= _MAX_WAITING or self.bytes >= _MAX_WAITING_BYTES
 
     @property
     def oldest(self) -> Unit:
@@ -44,7 +45,7 @@ class Pending:
     def add(self, unit: Unit) -> None:
         """Take up a unit that is to be sent."""
         self._units[unit.sequence] = unit
-        self._bytes += unit.size
+        self.bytes += unit.size
         self._unsent.append(unit)
 
     def next_batch(self) -> list[Unit]:
@@ -60,7 +61,7 @@ class Pending:
         """Return a unit, which waits no more; None when it does not wait here."""
         unit = self._units.pop(sequence, None)
         if unit is not None:
-            self._bytes -= unit.size
+            self.bytes -= unit.size
         return unit
 
     def take_all(self) -> list[Unit]:
@@ -68,7 +69,7 @@ class Pending:
         units = list(self)
         self._units.clear()
         self._unsent.clear()
-        self._bytes = 0
+        self.bytes = 0
         return units
 
 

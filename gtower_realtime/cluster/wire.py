@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import structlog
+
 from gtower_realtime import strict_json
 from gtower_realtime.ports import Offset
 from gtower_realtime.records import (
@@ -36,6 +38,8 @@ from gtower_realtime.records import (
     WebhookMarked,
 )
 
+logger = structlog.get_logger(__name__)
+
 # Deeper than anything that a client can say, which was bounded where it came in.
 _MAX_DEPTH = 64
 
@@ -57,6 +61,15 @@ def read_changes(text: str, number: int, epoch: str) -> list[SharedChange]:
     """
     said = strict_json.loads(text, _MAX_DEPTH)
     return [_READERS[kind](fields, number, epoch) for kind, fields in said]
+
+
+def changes_of(entry_id: str, text: str, number: int, epoch: str) -> list[SharedChange]:
+    """Read what :func:`write_changes` wrote; nothing, and a line in the log, if it is not that."""
+    try:
+        return read_changes(text, number, epoch)
+    except (ValueError, KeyError, TypeError):
+        logger.exception("cluster_entry_not_understood", id=entry_id)
+        return []
 
 
 def write_session(session: StoredSession, node: str, number: int) -> str:

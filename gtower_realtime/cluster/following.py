@@ -1,0 +1,99 @@
+"""What other processes have recorded, each change in its turn, as it takes effect here."""
+
+from collections.abc import Callable
+
+import structlog
+
+from gtower_realtime.cluster.audience import Audience
+from gtower_realtime.cluster.replica import Replica
+from gtower_realtime.ports import Offset
+from gtower_realtime.records import (
+    AnswerGiven,
+    EventAppended,
+    EventRelayed,
+    HistoryDeleted,
+    NodeGone,
+    NodeStarted,
+    SessionEnded,
+    SharedChange,
+    StoredEvent,
+    WebhookMarked,
+)
+from gtower_realtime.replication import Replication
+
+logger = structlog.get_logger(__name__)
+
+
+class Following:
+    """Hands events to the clients here, and everything else to whom it concerns.
+
+    ``offset`` returns what clients are told of a number, ``mark`` records that something of
+    WhatsApp is published, ``introduce`` tells the others who is here.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        replica: Replica,
+        replication: Replication,
+        audience: Audience,
+        offset: Callable[[int], Offset],
+        mark: Callable[[WebhookMarked], None],
+        introduce: Callable[[], None],
+    ) -> None:
+        self._node = node
+        self._replica = replica
+        self._replication = replication
+        self._audience = audience
+        self._offset = offset
+        self._mark = mark
+        self._introduce = introduce
+        self.older: set[str] = set()
+        """Processes that had ended before any of the clients here came: nothing is for those."""
+
+    async def follow(self, change: SharedChange, node: str, number: int) -> None:
+        """Let a change of another process take effect, at its place; a fault is logged."""
+        try:
+            await self._follow(change, node, number)
+        except Exception:  # the edge: what fails must not hold up what is behind it
+            logger.exception("cluster_change_failed", kind=type(change).__name__)
+
+    async def _follow(self, change: SharedChange, node: str, number: int) -> None:
+        match change:
+            case EventAppended(event):
+                self._replica.keep(event)
+                if node not in self.older:
+                    self._deliver(event, node, self._offset(number))
+            case EventRelayed(event, is_droppable):
+                self._deliver(event, node, None, droppable=is_droppable)
+            case AnswerGiven():
+                self._replica.keep_answer(change)
+            case WebhookMarked():
+                self._mark(change)
+            case HistoryDeleted(room):
+                await self._replica.delete(room, number)
+            case NodeStarted() | NodeGone():
+                self._follow_node(change, node)
+            case _:
+                self._replication.apply(change, node)
+                if isinstance(change, SessionEnded):
+                    self._audience.session_changed(change.client_id)
+
+    def _follow_node(self, change: NodeStarted | NodeGone, node: str) -> None:
+        if isinstance(change, NodeStarted):
+            self._audience.node_started(node, dict(change.details))
+        elif change.node == self._node:
+            self._introduce()
+        else:
+            self._replication.apply(change, node)
+            self._audience.node_gone(change.node)
+
+    def _deliver(
+        self, event: StoredEvent, node: str, offset: Offset | None, *, droppable: bool = False
+    ) -> None:
+        def heard(client_id: str, has_acknowledged: bool) -> None:
+            self._audience.heard(node, event.id, client_id, has_acknowledged)
+
+        recipients, asked = self._replication.deliver(event, offset, heard, droppable=droppable)
+        self._audience.told(node, event.id, recipients, asked)
