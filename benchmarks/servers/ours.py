@@ -62,7 +62,7 @@ def main() -> int:
         return os.EX_CONFIG
     # What serves builds its application by this name; so all of it is measured as it is.
     server.Application = MeasuredApplication  # type: ignore[attr-defined, assignment]
-    return server.serve(settings)
+    return server.serve(settings, os.environ)
 
 
 if __name__ == "__main__":
