@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from benchmarks import generator, report
+from benchmarks.arena import Bench
 from benchmarks.competitors import ALL, BUILD, HERE, NotAvailable, most_connections
-from benchmarks.workloads import WORKLOADS, Bench
+from benchmarks.workloads import WORKLOADS
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,7 +64,7 @@ def _say(sentence: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--workloads", default="", help="which of W1 to W8, like W1,W3; default all"
+        "--workloads", default="", help="which of W1 to W9, like W1,W3; default all"
     )
     parser.add_argument("--sizes", default="", help="numbers of clients, like 1000,5000")
     parser.add_argument("--pairs", type=int, default=3, help="interleaved rounds (default 3)")

@@ -151,9 +151,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of all its threads so far, in user and kernel mode."""
-        # What /proc/<pid>/stat has as utime + stime, in nanoseconds and not in ticks of 10 ms: the
-        # clock of another process, as clock_getcpuclockid(3) makes its number.
-        return time.clock_gettime((~self._process.pid << 3) | 2)
+        return cpu_seconds_of(self._process.pid)
 
     def resident_bytes(self) -> int:
         """Return its resident memory now."""
@@ -179,6 +177,13 @@ class Server:
         if match is None:
             raise NotAvailable(f"{line} is not in /proc")
         return int(match[1]) * 1024
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """Return the CPU time of all threads of another process so far, in user and kernel mode."""
+    # What /proc/<pid>/stat has as utime + stime, in nanoseconds and not in ticks of 10 ms: the
+    # clock of another process, as clock_getcpuclockid(3) makes its number.
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def most_connections() -> int:

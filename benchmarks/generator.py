@@ -16,7 +16,9 @@ class Report:
     """What the generator tells after a command. Times are seconds, latencies microseconds.
 
     ``status`` is the HTTP status of the triggers, the first refusal if there was one. ``closed``
-    counts connections that the server has closed so far.
+    counts connections that the server has closed so far. ``p50_us`` and ``p99_us`` are those of
+    deliveries. ``partial`` counts receipts that say so; what came ``twice`` is in ``deliveries``
+    once.
     """
 
     sent: int
@@ -28,14 +30,24 @@ class Report:
     closed: int
     p50_us: float
     p99_us: float
+    twice: int
+    partial: int
+    receipt_p50_us: float
+    receipt_p99_us: float
+    receipt_worst_us: float
+
+    @property
+    def lost(self) -> int:
+        """How many deliveries never came."""
+        return self.expected - self.deliveries
 
 
 class Generator:
-    """Clients of one server, for use in ``with``."""
+    """Clients of one server, or of several in turn, for use in ``with``."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, *ports: int) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [str(PROGRAM), str(port)],
+            [str(PROGRAM), *map(str, ports)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -59,10 +71,27 @@ class Generator:
         Raises:
             NotAvailable: it failed, or a part of the deliveries never came.
         """
-        if self._process.stdin is None or self._process.stdout is None:
+        self.begin(*command)
+        report = self.finish()
+        if report.deliveries != report.expected:
+            raise NotAvailable(f"{report.deliveries} of {report.expected} deliveries came")
+        return report
+
+    def begin(self, *command: object) -> None:
+        """Have a command begun. Raises `NotAvailable`."""
+        if self._process.stdin is None:
             raise NotAvailable("the load generator has no pipes")
         self._process.stdin.write("\t".join(map(str, command)) + "\n")
         self._process.stdin.flush()
+
+    def finish(self) -> Report:
+        """Wait for what was begun and return its report, whatever has been delivered.
+
+        Raises:
+            NotAvailable: it failed.
+        """
+        if self._process.stdout is None:
+            raise NotAvailable("the load generator has no pipes")
         line = self._process.stdout.readline()
         if not line:
             _, errors = self._process.communicate()
@@ -70,6 +99,4 @@ class Generator:
         report = Report(**json.loads(line))
         if report.status not in {0, 200, 201}:
             raise NotAvailable(f"answered with {report.status}")
-        if report.deliveries != report.expected:
-            raise NotAvailable(f"{report.deliveries} of {report.expected} deliveries came")
         return report

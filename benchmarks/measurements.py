@@ -108,6 +108,18 @@ class Row:
                 )
             )
 
+    def expect_never_above(self, most: float) -> None:
+        """Note the target that no sample of ours exceeds ``most``."""
+        costs = [sample.cost for sample in self.samples.get("ours", [])]
+        if costs:
+            target = f"≤ {most:g} {self.unit} each time"
+            self.verdicts.append(Verdict(target, _range(costs), max(costs) <= most))
+
+    def expect_none_lost(self, lost: int, twice: int, of: int) -> None:
+        """Note the target that every delivery came, and came once."""
+        figure = f"{lost} lost, {twice} twice of {of:,}"
+        self.verdicts.append(Verdict("all once", figure, lost == twice == 0))
+
     def note_busy_generator(self) -> None:
         """Say so where the generator may have been the bottleneck."""
         busy = [

@@ -1,51 +1,39 @@
-"""The workloads W1 to W8 of `make bench`, and how cost grows with the number of clients.
+"""The workloads W1 to W9 of `make bench`, and how cost grows with the number of clients.
 
-Each is a function that takes a `Bench` and yields rows. All servers of a case run at the same time
-and are measured in turns, so that whatever else the machine does meets all of them.
+Each is a function that takes a `Bench` and yields rows.
 """
 
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from functools import partial
 from tempfile import TemporaryDirectory
-from types import MappingProxyType
 
-from benchmarks.competitors import (
-    EXPRESS,
-    LIMIT,
-    NODE,
-    OURS,
-    STOCK,
-    Competitor,
-    NotAvailable,
-    Server,
+from benchmarks.arena import (
+    PAYLOAD,
+    PER_DELIVERY,
+    ROOM_SIZE,
+    SETTLE_SECONDS,
+    TO_ROOM,
+    WARM_UP_SECONDS,
+    Arena,
+    Bench,
+    Turn,
+    arenas,
+    compare,
+    interleave,
 )
-from benchmarks.generator import Generator, Report
+from benchmarks.cluster import cluster
+from benchmarks.competitors import EXPRESS, LIMIT, NODE, OURS, STOCK, NotAvailable
 from benchmarks.measurements import Row, Sample
 
-PER_DELIVERY = "µs CPU per delivery"
 PER_EVENT = "µs CPU per event"
 PER_CONNECTION = "µs CPU per connection"
 PER_IDLE = "KB per idle connection"
 
-# About 200 bytes of JSON.
-PAYLOAD = json.dumps(
-    {
-        "orderId": 1042,
-        "state": "shipped",
-        "customer": "c-20011",
-        "note": "The parcel has left the warehouse and will be with you within two working days; "
-        "its number is on the way to you as well.",
-    },
-    separators=(",", ":"),
-)
-ROOM_SIZE = 10
 _BROADCAST = "/websocket/event/broadcast/orderUpdated"
 _TO_CLIENT = "/websocket/event/client/{client}/orderUpdated"
-_TO_ROOM = "/websocket/event/room/{room}/orderUpdated"
 _BATCHES = "/websocket/batch"
 _BATCH = 100
 _ROUNDS = 5
@@ -64,140 +52,6 @@ _LEFT_BEHIND = 30_000
 
 _WITHOUT_STOCK = "stock python-socketio is left out for the sake of time"
 
-_AT_ONCE = 64
-_WARM_UP_SECONDS = 0.7
-_SETTLE_SECONDS = 0.3
-_GONE_SECONDS = 120.0
-
-_NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-@dataclass
-class Bench:
-    """How to measure. ``sizes`` replaces the numbers of clients of W1, W2, W4, W5 and W6.
-
-    ``settings`` are environment variables for our server. What could not be measured is collected
-    in ``missing``, one sentence each.
-    """
-
-    pairs: int
-    seconds: float
-    sizes: tuple[int, ...]
-    settings: Mapping[str, str]
-    most_connections: int
-    say: Callable[[str], None]
-    unavailable: frozenset[str] = frozenset()
-    missing: list[str] = field(default_factory=list)
-
-    def sizes_or(self, *usual: int) -> list[int]:
-        """Return the numbers of clients to measure with, as far as the system allows them."""
-        wanted = self.sizes or usual
-        possible = [size for size in wanted if size <= self.most_connections]
-        for size in wanted:
-            if size not in possible:
-                self.miss(f"{size:,} clients: too few open files are allowed")
-        return possible
-
-    def available(self, *competitors: Competitor) -> list[Competitor]:
-        """Return those that can be started."""
-        return [one for one in competitors if one.key not in self.unavailable]
-
-    def miss(self, sentence: str) -> None:
-        """Note what is not measured."""
-        if sentence not in self.missing:
-            self.missing.append(sentence)
-            self.say(f"  not measured: {sentence}")
-
-
-class Arena:
-    """One running server with its own load generator."""
-
-    def __init__(self, server: Server, generator: Generator) -> None:
-        self.server = server
-        self.generator = generator
-
-    @property
-    def key(self) -> str:
-        """Whose server it is."""
-        return self.server.competitor.key
-
-    def connect(self, clients: int, room_size: int = 0) -> Report:
-        """Connect clients and wait until all are connected, and joined to their rooms."""
-        return self.generator.tell("connect", clients, _AT_ONCE, room_size)
-
-    def disconnect(self, clients: int, remaining: int = 0) -> None:
-        """Cut off the clients that came last and wait until the server knows it."""
-        self.generator.tell("disconnect", clients)
-        deadline = time.monotonic() + _GONE_SECONDS
-        while self.server.connected_clients() > remaining:
-            if time.monotonic() > deadline:
-                raise NotAvailable("clients that are gone are still counted")
-            time.sleep(0.05)
-        time.sleep(_SETTLE_SECONDS)
-
-    def measure(self, *command: object, units: int | None = None) -> Sample:
-        """Have the generator do something; return CPU µs per delivery, or per unit."""
-        before = self.server.cpu_seconds()
-        report = self.generator.tell(*command)
-        used = self.server.cpu_seconds() - before
-        count = units or report.deliveries
-        return Sample(
-            cost=used * 1e6 / count,
-            rate=count / report.seconds,
-            generator=report.cpu_seconds / report.seconds,
-        )
-
-    def trigger(
-        self, seconds: float, in_flight: int, each: int, path: str, body: str = PAYLOAD
-    ) -> Sample:
-        """Send triggers over HTTP, each of them ``each`` deliveries."""
-        return self.measure("trigger", seconds, 0, in_flight, each, path, body)
-
-
-@contextmanager
-def arenas(
-    bench: Bench,
-    competitors: Sequence[Competitor],
-    *,
-    announces: bool = False,
-    settings: Mapping[str, str] = _NOTHING,
-) -> Iterator[list[Arena]]:
-    """Start servers of all competitors."""
-    with ExitStack() as stack:
-        running = []
-        for competitor in competitors:
-            server = stack.enter_context(
-                Server(competitor, announces=announces, settings={**bench.settings, **settings})
-            )
-            running.append(Arena(server, stack.enter_context(Generator(server.port))))
-        yield running
-
-
-Turn = tuple[Row, str, Callable[[], Sample]]
-"""Where a sample belongs, whose it is, and what takes it."""
-
-
-def _interleave(bench: Bench, turns: Sequence[Turn]) -> None:
-    """Take the samples in turns: A B A B …"""
-    for _ in range(bench.pairs):
-        for row, key, measure in turns:
-            row.samples.setdefault(key, []).append(measure())
-    for row, _, _ in turns:
-        row.note_busy_generator()
-
-
-def _compare(
-    bench: Bench, row: Row, running: Sequence[Arena], measure: Callable[[Arena, float], Sample]
-) -> Row:
-    """Fill a row: ``measure`` is called with an arena and the seconds to take, first to warm up."""
-    bench.say(f"{row.workload} {row.case}")
-    for arena in running:
-        measure(arena, _WARM_UP_SECONDS)
-    _interleave(
-        bench, [(row, arena.key, partial(measure, arena, bench.seconds)) for arena in running]
-    )
-    return row
-
 
 def _triggers(in_flight: int, each: int, path: str) -> Callable[[Arena, float], Sample]:
     return lambda arena, seconds: arena.trigger(seconds, in_flight, each, path)
@@ -210,7 +64,7 @@ def broadcast(bench: Bench) -> Iterator[Row]:
             for arena in running:
                 arena.connect(clients)
             row = Row("W1", f"broadcast to {clients:,} clients, 1 trigger at a time", PER_DELIVERY)
-            _compare(bench, row, running, _triggers(1, clients, _BROADCAST))
+            compare(bench, row, running, _triggers(1, clients, _BROADCAST))
             row.expect_gain("node", 2.3, "Node")
             row.expect_share("limit", 1.35, "C send()")
             yield row
@@ -218,7 +72,7 @@ def broadcast(bench: Bench) -> Iterator[Row]:
                 case = f"broadcast to {clients:,} clients, 8 triggers in flight"
                 row = Row("W1", case, PER_DELIVERY)
                 some = [arena for arena in running if arena.key in {"ours", "node"}]
-                yield _compare(bench, row, some, _triggers(8, clients, _BROADCAST))
+                yield compare(bench, row, some, _triggers(8, clients, _BROADCAST))
 
 
 def rooms(bench: Bench) -> Iterator[Row]:
@@ -230,12 +84,12 @@ def rooms(bench: Bench) -> Iterator[Row]:
         row = Row("W2", f"rooms of {ROOM_SIZE}, emitted in process", PER_DELIVERY)
         emitting = [arena for arena in running if arena.key != "express"]
         emits = _triggers(1, _ROUNDS * clients, f"/bench/emit?rounds={_ROUNDS}")
-        _compare(bench, row, emitting, emits)
+        compare(bench, row, emitting, emits)
         row.expect_gain("node", 2.3, "Node")
         yield row
         row = Row("W2", f"rooms of {ROOM_SIZE}, HTTP triggers, 16 in flight", PER_DELIVERY)
         over_http = [arena for arena in running if arena.key != "limit"]
-        _compare(bench, row, over_http, _triggers(16, ROOM_SIZE, _TO_ROOM))
+        compare(bench, row, over_http, _triggers(16, ROOM_SIZE, TO_ROOM))
         row.expect_gain("express", 1.3, "Express")
         yield row
 
@@ -247,7 +101,7 @@ def messages(bench: Bench) -> Iterator[Row]:
         for arena in running:
             arena.connect(clients)
         row = Row("W3", f"`message` of each of {clients} clients to all", PER_DELIVERY)
-        _compare(
+        compare(
             bench,
             row,
             running,
@@ -264,7 +118,7 @@ def single_triggers(bench: Bench) -> Iterator[Row]:
         for arena in running:
             arena.connect(clients)
         row = Row("W4", "HTTP trigger to one client, 32 in flight", PER_EVENT)
-        _compare(bench, row, running, _triggers(32, 1, _TO_CLIENT))
+        compare(bench, row, running, _triggers(32, 1, _TO_CLIENT))
         row.expect_gain("express", 1.3, "Express")
         yield row
         item = f'{{"event":"orderUpdated","data":{PAYLOAD},"clients":["{{client}}"]}}'
@@ -272,7 +126,7 @@ def single_triggers(bench: Bench) -> Iterator[Row]:
         batch = Row("W4", f"HTTP batches of {_BATCH}, 4 in flight", PER_EVENT)
         ours = [arena for arena in running if arena.key == OURS.key]
         try:
-            _compare(
+            compare(
                 bench,
                 batch,
                 ours,
@@ -315,7 +169,7 @@ def _compare_connects(
     for arena in running:
         arena.connect(_FIRST_CLIENTS, ROOM_SIZE)
         arena.disconnect(_FIRST_CLIENTS)
-    _interleave(
+    interleave(
         bench,
         [
             (row, arena.key, partial(_connect_all, arena, clients, announcements))
@@ -357,12 +211,12 @@ def idle_memory(bench: Bench) -> Iterator[Row]:
 def _memory_of(arena: Arena, sizes: Sequence[int]) -> dict[int, float]:
     """Return KB per connection, by how many there are; ``sizes`` rise."""
     # No warm-up: what its connections leave free would be taken by the next ones, and not counted.
-    time.sleep(_SETTLE_SECONDS)
+    time.sleep(SETTLE_SECONDS)
     empty, connected, kilobytes = arena.server.resident_bytes(), 0, {}
     for clients in sizes:
         arena.connect(clients - connected)
         connected = clients
-        time.sleep(_SETTLE_SECONDS)
+        time.sleep(SETTLE_SECONDS)
         kilobytes[clients] = (arena.server.resident_bytes() - empty) / 1024 / clients
     return kilobytes
 
@@ -426,9 +280,9 @@ def durable(bench: Bench) -> Iterator[Row]:
                 bench.miss(f"W8, durable publish: {refusal}")
                 return
             arena.connect(_STORED_CLIENTS)
-            arena.trigger(_WARM_UP_SECONDS, 32, 1, _TO_CLIENT)
+            arena.trigger(WARM_UP_SECONDS, 32, 1, _TO_CLIENT)
             turns.append((row, arena.key, partial(arena.trigger, bench.seconds, 32, 1, _TO_CLIENT)))
-        _interleave(bench, turns)
+        interleave(bench, turns)
     on_disk.expect_at_least(0.7, "the rate with memory:", on_disk.rate_shares(in_memory))
     yield from (in_memory, on_disk)
 
@@ -448,10 +302,10 @@ def growth(bench: Bench) -> Iterator[Row]:
         for size, row in rows.items():
             for arena in stack.enter_context(arenas(bench, bench.available(OURS, LIMIT))):
                 arena.connect(size)
-                arena.trigger(_WARM_UP_SECONDS, 1, size, _BROADCAST)
+                arena.trigger(WARM_UP_SECONDS, 1, size, _BROADCAST)
                 measure = partial(arena.trigger, bench.seconds, 1, size, _BROADCAST)
                 turns.append((row, arena.key, measure))
-        _interleave(bench, turns)
+        interleave(bench, turns)
     rows[many].expect_growth(rows[few], 1.2, f"that at {few:,}")
     rows[many].notes.append("what C send() grows by is the machine's own: its caches are full")
     yield from rows.values()
@@ -470,7 +324,7 @@ def _leaving(bench: Bench) -> Iterator[Row]:
             arena.connect(size, ROOM_SIZE)
             _leave(arena, size)
             turns.append((row, arena.key, partial(_leave, arena, size)))
-        _interleave(bench, turns)
+        interleave(bench, turns)
     rows[1].expect_growth(rows[0], 1.2, f"that of {_LEAVING}, which is the same but for noise")
     if sizes[1] < _LEFT_BEHIND:
         rows[1].notes.append(f"of {_LEFT_BEHIND:,} in the target: too few open files are allowed")
@@ -494,5 +348,6 @@ WORKLOADS: Mapping[str, Callable[[Bench], Iterator[Row]]] = {
     "W6": idle_memory,
     "W7": slow_reader,
     "W8": durable,
+    "W9": cluster,
     "GROWTH": growth,
 }

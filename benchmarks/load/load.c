@@ -8,13 +8,17 @@
  *   disconnect <clients>                      cut off those that connected last
  *   stall <clients>                           of those that connected last, stop reading
  *   trigger <seconds> <most> <in flight> <deliveries each> <path> <body>
+ *   pace <seconds> <a second> <deliveries each> <path> <body>
  *   say <seconds> <talkers> <message>         some say `message`, and again after their echo
  *
  * `{client}` and `{room}` in a path or a body stand for the next client's id and the next room. A
  * trigger is sent when a connection is free and not more deliveries are outstanding than the
- * triggers in flight make, so that nothing piles up in the server. `most` 0 is without limit.
+ * triggers in flight make, so that nothing piles up in the server. `most` 0 is without limit. `pace`
+ * sends at even times instead, whatever is outstanding; a receipt's time counts from when its trigger
+ * was due. Of several servers, client and trigger take the next one each time.
  *
- * It counts frames and looks into no more than their beginning.
+ * It counts frames and looks into no more than their beginning. Where a body begins with
+ * `{"number":{number}`, each event has a number, and what a client gets twice is told apart.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -33,9 +37,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PEEK = 96, MAX_HEADER = 10, MAX_IN_FLIGHT = 256, ID_LENGTH = 32 };
+enum { PEEK = 96, MAX_HEADER = 10, MAX_IN_FLIGHT = 256, ID_LENGTH = 32, MAX_SERVERS = 8 };
+enum { PACED_AT_ONCE = 64 };
 enum { CLIENTS_PER_ADDRESS = 25000 }; /* ports of one source address, with room to spare */
 static const double GRACE_SECONDS = 20;
+static const double SECOND_COPY_SECONDS = 0.5; /* so long after the last event a copy is waited for */
 
 enum kind { COMMANDS, CLIENT, TRIGGER };
 enum state { UPGRADING, OPENING, CONNECTING, JOINING, READY, GONE };
@@ -50,34 +56,41 @@ struct client {
     size_t known;
     uint8_t beginning[MAX_HEADER + PEEK];
     char id[ID_LENGTH];
+    uint8_t *seen;           /* a bit for each number of an event */
+    size_t seen_size;
 };
 
 struct trigger {
     enum kind kind;
     int fd;
     bool is_busy;
+    double due_at;
     size_t length;
     char answer[1 << 16];
 };
 
 static struct {
-    long joined_rooms, announced, delivered, echoed, closed;
+    long joined_rooms, announced, delivered, twice, partial, echoed, closed;
 } count;
 
-static struct sockaddr_in server;
+static struct sockaddr_in servers[MAX_SERVERS];
+static int server_count;
 static int epoll_fd;
 static struct client **clients;
 static int client_count, clients_capacity, ready_count, rooms;
 static struct trigger triggers[MAX_IN_FLIGHT];
 static int trigger_count;
 static int next_client, next_room;
+static long next_number;
 
 static long answered, sent;
 static int last_status;
 static double sent_at;
 static bool keeps_latencies;
-static float *latencies;
-static size_t latency_count, latency_capacity;
+static struct times {
+    float *seconds;
+    size_t count, capacity;
+} deliveries_took, receipts_took;
 
 static bool is_talking;
 static uint8_t *utterance;
@@ -170,6 +183,7 @@ static void watch(int fd, void *item)
 
 static int connected_socket(int number)
 {
+    struct sockaddr_in *server = &servers[number % server_count];
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
     if (fd < 0)
         die("socket: %s", strerror(errno));
@@ -178,7 +192,7 @@ static int connected_socket(int number)
     setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof yes);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     if (bind(fd, (struct sockaddr *)&source, sizeof source) ||
-        connect(fd, (struct sockaddr *)&server, sizeof server))
+        connect(fd, (struct sockaddr *)server, sizeof *server))
         die("connect: %s", strerror(errno));
     return fd;
 }
@@ -239,13 +253,13 @@ static void connected(struct client *client, const char *text)
     say_text(client, join);
 }
 
-static void keep_latency(void)
+static void keep_time(struct times *times, double since)
 {
-    if (latency_count == latency_capacity) {
-        latency_capacity = latency_capacity ? 2 * latency_capacity : 1 << 16;
-        latencies = resized(latencies, latency_capacity * sizeof *latencies);
+    if (times->count == times->capacity) {
+        times->capacity = times->capacity ? 2 * times->capacity : 1 << 16;
+        times->seconds = resized(times->seconds, times->capacity * sizeof *times->seconds);
     }
-    latencies[latency_count++] = now() - sent_at;
+    times->seconds[times->count++] = now() - since;
 }
 
 static bool begins(const char *text, const char *with)
@@ -253,12 +267,34 @@ static bool begins(const char *text, const char *with)
     return !strncmp(text, with, strlen(with));
 }
 
+/* Whether an event has a number that this client has had before. */
+static bool is_known(struct client *client, const char *event)
+{
+    long number;
+    if (sscanf(event, "orderUpdated\",{\"number\":%ld", &number) != 1 || number < 0)
+        return false;
+    size_t at = number / 8, bit = 1 << number % 8;
+    if (at >= client->seen_size) {
+        size_t size = 2 * at + 64;
+        client->seen = resized(client->seen, size);
+        memset(client->seen + client->seen_size, 0, size - client->seen_size);
+        client->seen_size = size;
+    }
+    bool was_seen = client->seen[at] & bit;
+    client->seen[at] |= bit;
+    return was_seen;
+}
+
 static void take_event(struct client *client, const char *event)
 {
     if (begins(event, "orderUpdated\"") || begins(event, "messageBroadcast\"")) {
+        if (is_known(client, event)) {
+            count.twice++;
+            return;
+        }
         count.delivered++;
         if (keeps_latencies)
-            keep_latency();
+            keep_time(&deliveries_took, sent_at);
     } else if (begins(event, "messageReceived\"")) {
         count.echoed++;
         if (is_talking && send_all(client->fd, utterance, utterance_length))
@@ -411,6 +447,9 @@ static void read_trigger(struct trigger *trigger)
     int status = atoi(trigger->answer + 9);
     if (last_status == 0 || last_status / 100 == 2)
         last_status = status;
+    if (strstr(body, "\"partial\":true"))
+        count.partial++;
+    keep_time(&receipts_took, trigger->due_at);
     trigger->length = 0;
     trigger->is_busy = false;
     answered++;
@@ -426,6 +465,9 @@ static size_t filled(char *to, const char *template)
         } else if (begins(template, "{room}")) {
             at += sprintf(at, "room-%d", next_room++ % rooms);
             template += 6;
+        } else if (begins(template, "{number}")) {
+            at += sprintf(at, "%ld", next_number++);
+            template += 8;
         } else {
             *at++ = *template++;
         }
@@ -434,7 +476,7 @@ static size_t filled(char *to, const char *template)
     return at - to;
 }
 
-static void send_trigger(struct trigger *trigger, const char *path, const char *body)
+static void send_trigger(struct trigger *trigger, double due_at, const char *path, const char *body)
 {
     static char filled_path[4096], *filled_body, *request;
     static size_t capacity;
@@ -453,6 +495,7 @@ static void send_trigger(struct trigger *trigger, const char *path, const char *
     trigger->is_busy = true;
     sent++;
     sent_at = now();
+    trigger->due_at = due_at;
     if (!send_all(trigger->fd, request, size))
         die("the server does not take a trigger");
 }
@@ -463,7 +506,7 @@ static void open_triggers(int wanted_count)
         triggers[trigger_count] = (struct trigger){.kind = TRIGGER, .fd = -1};
     for (int i = 0; i < wanted_count; i++) {
         if (triggers[i].fd < 0) {
-            triggers[i].fd = connected_socket(0);
+            triggers[i].fd = connected_socket(i % server_count);
             watch(triggers[i].fd, &triggers[i]);
         }
     }
@@ -497,12 +540,15 @@ static void begin_measuring(void)
     measured.began = now();
     measured.cpu = cpu();
     sent = answered = last_status = 0;
-    count.delivered = count.echoed = 0;
+    count.delivered = count.twice = count.partial = count.echoed = 0;
+    receipts_took.count = 0;
 }
 
-static double share(size_t from_the_top)
+/* Of sorted times, in microseconds, the one that a part of so many parts exceeds; of 0: none. */
+static double share(const struct times *times, size_t parts)
 {
-    return latency_count ? latencies[latency_count - 1 - latency_count / from_the_top] * 1e6 : 0;
+    size_t above = parts ? times->count / parts : 0;
+    return times->count ? times->seconds[times->count - 1 - above] * 1e6 : 0;
 }
 
 static int by_size(const void *one, const void *other)
@@ -515,11 +561,15 @@ static void report(long deliveries, long expected)
 {
     double seconds = now() - measured.began;
     double used = cpu() - measured.cpu;
-    qsort(latencies, latency_count, sizeof *latencies, by_size);
+    qsort(deliveries_took.seconds, deliveries_took.count, sizeof(float), by_size);
+    qsort(receipts_took.seconds, receipts_took.count, sizeof(float), by_size);
     printf("{\"sent\":%ld,\"status\":%d,\"deliveries\":%ld,\"expected\":%ld,\"seconds\":%.6f,"
-           "\"cpu_seconds\":%.6f,\"closed\":%ld,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
-           sent, last_status, deliveries, expected, seconds, used, count.closed, share(2),
-           share(100));
+           "\"cpu_seconds\":%.6f,\"closed\":%ld,\"p50_us\":%.1f,\"p99_us\":%.1f,"
+           "\"twice\":%ld,\"partial\":%ld,\"receipt_p50_us\":%.1f,\"receipt_p99_us\":%.1f,"
+           "\"receipt_worst_us\":%.1f}\n",
+           sent, last_status, deliveries, expected, seconds, used, count.closed,
+           share(&deliveries_took, 2), share(&deliveries_took, 100), count.twice, count.partial,
+           share(&receipts_took, 2), share(&receipts_took, 100), share(&receipts_took, 0));
     fflush(stdout);
 }
 
@@ -559,6 +609,7 @@ static void do_disconnect(int fewer)
         struct client *client = clients[--client_count];
         if (client->state != GONE)
             close(client->fd);
+        free(client->seen);
         free(client);
         ready_count--;
     }
@@ -576,8 +627,10 @@ static void do_stall(int some)
 
 static void do_trigger(double seconds, long most, int in_flight, long each, char *path, char *body)
 {
-    open_triggers(in_flight);
-    latency_count = 0;
+    /* One at a time goes to each server in its turn. */
+    int connections = in_flight < server_count ? server_count : in_flight;
+    open_triggers(connections);
+    deliveries_took.count = 0;
     keeps_latencies = in_flight == 1;
     begin_measuring();
     double until = now() + seconds, deadline = until + GRACE_SECONDS;
@@ -585,10 +638,12 @@ static void do_trigger(double seconds, long most, int in_flight, long each, char
         double moment = now();
         bool goes_on = moment < until && (!most || sent < most) &&
                        (last_status == 0 || last_status / 100 == 2);
-        for (int i = 0; i < in_flight && goes_on; i++) {
-            bool has_room = (sent + 1) * each - count.delivered <= in_flight * each;
-            if (!triggers[i].is_busy && has_room && (!most || sent < most))
-                send_trigger(&triggers[i], path, body);
+        for (int i = 0, first = sent % connections; i < connections && goes_on; i++) {
+            struct trigger *trigger = &triggers[(first + i) % connections];
+            bool has_room = (sent + 1) * each - count.delivered <= in_flight * each &&
+                            sent - answered < in_flight;
+            if (!trigger->is_busy && has_room && (!most || sent < most))
+                send_trigger(trigger, now(), path, body);
         }
         if (!goes_on && answered == sent &&
             (count.delivered >= sent * each || last_status / 100 != 2 || moment > deadline))
@@ -598,6 +653,42 @@ static void do_trigger(double seconds, long most, int in_flight, long each, char
         turn(100);
     }
     keeps_latencies = false;
+    report(count.delivered, sent * each);
+}
+
+static struct trigger *free_trigger(int server)
+{
+    for (int i = server; i < PACED_AT_ONCE; i += server_count)
+        if (!triggers[i].is_busy && triggers[i].fd >= 0)
+            return &triggers[i];
+    return NULL;
+}
+
+static void do_pace(double seconds, double rate, long each, char *path, char *body)
+{
+    open_triggers(PACED_AT_ONCE);
+    begin_measuring();
+    double began = measured.began, deadline = began + seconds + GRACE_SECONDS, complete_at = 0;
+    long all = seconds * rate;
+    for (;;) {
+        double moment = now(), due_at;
+        bool goes_on = sent < all && (last_status == 0 || last_status / 100 == 2);
+        while (goes_on && sent < all && (due_at = began + sent / rate) <= moment) {
+            struct trigger *trigger = free_trigger(sent % server_count);
+            if (!trigger)
+                break;
+            send_trigger(trigger, due_at, path, body);
+        }
+        if (!goes_on && answered == sent && count.delivered >= sent * each && !complete_at)
+            complete_at = moment;
+        if (complete_at && moment > complete_at + SECOND_COPY_SECONDS)
+            break;
+        if (moment > deadline && answered == sent)
+            break;
+        if (moment > deadline + GRACE_SECONDS)
+            die("%ld triggers are not answered", sent - answered);
+        turn(1);
+    }
     report(count.delivered, sent * each);
 }
 
@@ -642,6 +733,8 @@ static void obey(char *line)
     else if (!strcmp(field[0], "trigger"))
         do_trigger(atof(field[1]), atol(field[2]), atoi(field[3]), atol(field[4]), field[5],
                    field[6]);
+    else if (!strcmp(field[0], "pace"))
+        do_pace(atof(field[1]), atof(field[2]), atol(field[3]), field[4], field[5]);
     else if (!strcmp(field[0], "say"))
         do_say(atof(field[1]), atoi(field[2]), field[3]);
     else
@@ -650,15 +743,18 @@ static void obey(char *line)
 
 int main(int argument_count, char **arguments)
 {
-    if (argument_count != 2)
-        die("usage: load <port>");
+    if (argument_count < 2 || argument_count > 1 + MAX_SERVERS)
+        die("usage: load <port>…, of %d servers at most", MAX_SERVERS);
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
-    server.sin_family = AF_INET;
-    server.sin_port = htons(atoi(arguments[1]));
-    server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    for (; server_count < argument_count - 1; server_count++) {
+        struct sockaddr_in *server = &servers[server_count];
+        server->sin_family = AF_INET;
+        server->sin_port = htons(atoi(arguments[1 + server_count]));
+        server->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    }
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     static enum kind commands = COMMANDS;
     watch(STDIN_FILENO, &commands);
