@@ -28,7 +28,7 @@ class Following:
     """Hands events to the clients here, and everything else to whom it concerns.
 
     ``offset`` returns what clients are told of a number, ``mark`` records that something of
-    WhatsApp is published, ``introduce`` tells the others who is here.
+    WhatsApp is published, ``declared_dead`` is called when the others believe this process to be.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Following:
         audience: Audience,
         offset: Callable[[int], Offset],
         mark: Callable[[WebhookMarked], None],
-        introduce: Callable[[], None],
+        declared_dead: Callable[[], None],
     ) -> None:
         self._node = node
         self._replica = replica
@@ -48,7 +48,7 @@ class Following:
         self._audience = audience
         self._offset = offset
         self._mark = mark
-        self._introduce = introduce
+        self._declared_dead = declared_dead
         self.older: set[str] = set()
         """Processes that had ended before any of the clients here came: nothing is for those."""
 
@@ -84,7 +84,7 @@ class Following:
         if isinstance(change, NodeStarted):
             self._audience.node_started(node, dict(change.details))
         elif change.node == self._node:
-            self._introduce()
+            self._declared_dead()
         else:
             self._replication.apply(change, node)
             self._audience.node_gone(change.node)

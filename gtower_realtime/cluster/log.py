@@ -166,7 +166,7 @@ class SharedLog:
             audience=audience,
             offset=self.offset,
             mark=self._mark,
-            introduce=self._introduce,
+            declared_dead=self._come_to_life,
         )
 
     # Life
@@ -444,6 +444,11 @@ class SharedLog:
     def _forget_refused(self, entry: OutboxEntry) -> None:
         if entry.origin == self._node and self._private.has(entry.sequence):
             self._private.forget(entry.sequence)
+
+    def _come_to_life(self) -> None:
+        """Tell the others that this process is there, which they have declared dead."""
+        self.tell([NodeStarted(self._audience.describe())])
+        self._introduce()
 
     def _introduce(self) -> None:
         """Tell the others once more who is here: they have lost it, or believe nobody is."""
