@@ -9,6 +9,9 @@ from gtower_realtime.cluster.replica import Replica
 from gtower_realtime.ports import Offset
 from gtower_realtime.records import (
     AnswerGiven,
+    ClientGone,
+    ClientHere,
+    ClientMoved,
     EventAppended,
     EventRelayed,
     HistoryDeleted,
@@ -22,6 +25,9 @@ from gtower_realtime.records import (
 from gtower_realtime.replication import Replication
 
 logger = structlog.get_logger(__name__)
+
+_ONLY_FOR_OTHERS = (EventRelayed, ClientHere, ClientMoved, ClientGone)
+"""What has taken effect at the process that says so before it says so."""
 
 
 class Following:
@@ -53,7 +59,12 @@ class Following:
         """Processes that had ended before any of the clients here came: nothing is for those."""
 
     async def follow(self, change: SharedChange, node: str, number: int) -> None:
-        """Let a change of another process take effect, at its place; a fault is logged."""
+        """Let a change of another process take effect, at its place; a fault is logged.
+
+        It may be one of this process that was said to have failed, and is in the log all the same.
+        """
+        if node == self._node and isinstance(change, _ONLY_FOR_OTHERS):
+            return
         try:
             await self._follow(change, node, number)
         except Exception:  # the edge: what fails must not hold up what is behind it

@@ -370,7 +370,8 @@ class SharedLog:
         self._private.begin(self.last_number)
         self._waiters.give_up()
         for unit in self._pending.take_all():
-            self.outbox.put(unit, self._apply_privately)
+            if not unit.is_fleeting:
+                self.outbox.put(unit, self._apply_privately)
         self._audience.cut_off()
 
     def _apply_privately(self, unit: Unit) -> None:

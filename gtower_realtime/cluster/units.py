@@ -13,6 +13,7 @@ from gtower_realtime.records import (
     AnswerGiven,
     EventAcknowledged,
     EventAppended,
+    EventRelayed,
     RoomEntered,
     RoomLeft,
     SessionAway,
@@ -48,6 +49,11 @@ class Unit:
     def size(self) -> int:
         """What it counts against the bounds of what waits, in bytes, about."""
         return len(self.text) + len(self.kept)
+
+    @property
+    def is_fleeting(self) -> bool:
+        """Whether it is of use only at once."""
+        return any(isinstance(change, EventRelayed) for change in self.changes)
 
     def take_effect(self, number: int) -> None:
         """Apply it, and tell who waits for it."""
