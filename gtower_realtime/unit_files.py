@@ -1,8 +1,10 @@
-"""The unit files of systemd: one template for the service, one for its socket.
+"""The unit files of systemd: the service and its socket; several processes, and what starts all.
 
-Sources: systemd.service(5), systemd.exec(5), systemd.socket(5), of version 252 and later.
+Sources: systemd.unit(5), systemd.service(5), systemd.exec(5), systemd.socket(5), of version 252 and
+later.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
@@ -11,11 +13,10 @@ from gtower_realtime.settings import PREFIX, rows
 NAME = "gtower-realtime"
 
 _SERVICE = Template("""\
-# Made by: $executable systemd-unit
-# Changes belong into a drop-in: systemctl edit $name.service
+$heading
 
 [Unit]
-Description=GTower Realtime: Socket.IO for browsers, an HTTP API for back-ends
+$unit
 # Only an order; what is not installed does not matter.
 After=network.target postgresql.service redis-server.service
 # A store that is away may be so for long: it is tried again for ever.
@@ -26,7 +27,7 @@ Type=notify
 NotifyAccess=main
 ExecStart=$executable serve
 ExecReload=/bin/kill -HUP $$MAINPID
-Environment=GTOWER_SETTINGS_FILE=%E/$name/settings.env
+Environment=GTOWER_SETTINGS_FILE=%E/$name/settings.env$environment
 TimeoutStartSec=5min
 # The server asks for more by itself while it lets clients go.
 TimeoutStopSec=30
@@ -38,10 +39,10 @@ RestartPreventExitStatus=78
 # One for each connection and a few more; the server takes what it needs of it.
 LimitNOFILE=524288
 
-# Who it is, and what is its own: /etc/$name and /var/lib/$name.
+$belongings
 DynamicUser=yes
 ConfigurationDirectory=$name
-StateDirectory=$name
+StateDirectory=$state
 StateDirectoryMode=0700
 UMask=0077
 
@@ -77,6 +78,45 @@ SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
 
 [Install]
+WantedBy=$wanted_by
+""")
+
+_ALONE = {
+    "heading": """\
+# Made by: $executable systemd-unit
+# Changes belong into a drop-in: systemctl edit $name.service""",
+    "unit": "Description=GTower Realtime: Socket.IO for browsers, an HTTP API for back-ends",
+    "environment": "",
+    "belongings": "# Who it is, and what is its own: /etc/$name and /var/lib/$name.",
+    "state": "$name",
+    "wanted_by": "multi-user.target",
+}
+
+_ONE_OF_SEVERAL = {
+    "heading": """\
+# Made by: $executable systemd-unit --template
+# One of several processes, named by its port: systemctl enable --now $name@3001
+# Changes belong into a drop-in: systemctl edit $name@3001, or $name@.service for all.""",
+    "unit": """\
+Description=GTower Realtime on port %i
+# Started, stopped and restarted with all others; each by itself as well.
+PartOf=$name.target""",
+    "environment": "\nEnvironment=GTOWER_PORT=%i",
+    "belongings": """\
+# Who it is, what it shares, /etc/$name, and what is its own: /var/lib/$name-3001.""",
+    "state": "$name-%i",
+    "wanted_by": "$name.target",
+}
+
+_TARGET = Template("""\
+# Made by: $executable systemd-unit --target
+#
+# Starting, stopping and restarting it does so to each process that is enabled.
+
+[Unit]
+Description=All processes of GTower Realtime
+
+[Install]
 WantedBy=multi-user.target
 """)
 
@@ -105,11 +145,30 @@ WantedBy=sockets.target
 
 def service(executable: Path) -> str:
     """Return the service unit for an installation whose command is ``executable``."""
-    secrets = [row.name.removeprefix(PREFIX).lower() for row in rows() if row.is_secret]
-    credentials = "\n".join(f"LoadCredential={secret}:{NAME}.{secret}" for secret in secrets)
-    return _SERVICE.substitute(name=NAME, executable=executable, credentials=credentials)
+    return _service(executable, _ALONE)
+
+
+def template(executable: Path) -> str:
+    """Return the unit of which each of several processes is an instance, named by its port."""
+    return _service(executable, _ONE_OF_SEVERAL)
+
+
+def target(executable: Path) -> str:
+    """Return the unit that starts and stops all instances of the template that are enabled."""
+    return _TARGET.substitute(name=NAME, executable=executable)
 
 
 def socket(executable: Path) -> str:
     """Return the unit of the socket that the service may be started with."""
     return _SOCKET.substitute(name=NAME, executable=executable)
+
+
+def _service(executable: Path, differences: Mapping[str, str]) -> str:
+    secrets = [row.name.removeprefix(PREFIX).lower() for row in rows() if row.is_secret]
+    known = {
+        "name": NAME,
+        "executable": str(executable),
+        "credentials": "\n".join(f"LoadCredential={each}:{NAME}.{each}" for each in secrets),
+    }
+    parts = {name: Template(text).substitute(known) for name, text in differences.items()}
+    return _SERVICE.substitute(known, **parts)
