@@ -307,6 +307,7 @@ class Application:
             gate=self._refusal_of_new_connections,
             clock=self.clock.monotonic,
             current_mark=lambda: self.journal.last_number,
+            sid_ending=_sid_ending(settings),
         )
 
     def _dashboard_config(self) -> EngineIOConfig:
@@ -318,6 +319,7 @@ class Application:
             origins=OriginPolicy([]),
             proxies=TrustedProxies(self.settings.trusted_proxies),
             clock=self.clock.monotonic,
+            sid_ending=_sid_ending(self.settings),
         )
 
     def _whatsapp_webhook(self) -> WhatsAppWebhook | None:
@@ -396,6 +398,11 @@ def _session_limits(settings: Settings) -> SessionLimits:
         max_message_bytes=settings.max_message_bytes,
         max_client_buffer_bytes=settings.max_client_buffer_bytes,
     )
+
+
+def _sid_ending(settings: Settings) -> str:
+    """Return what tells a proxy which process a session is of: its port, in five digits."""
+    return f"{settings.port:05}"
 
 
 def _client_rates(settings: Settings) -> dict[str, Rate]:

@@ -45,6 +45,7 @@ def engine(
 ) -> Iterator[Engine]:
     """Give an engine that echoes."""
     config = EngineIOConfig(
+        sid_ending="03001",
         limits=limits,
         connection_limits=ConnectionLimits(0, 0, Rate(0, 0)),
         origins=OriginPolicy([PAGE]),
@@ -66,13 +67,23 @@ async def test_the_first_packet_is_the_handshake_with_the_keys_of_node(engine: E
     assert "etag" not in answer.headers
     assert answer.text[0] == "0"
     opened = json.loads(answer.text[1:])
-    assert len(opened.pop("sid")) == 20
+    sid = opened.pop("sid")
+    assert (len(sid), sid[15:]) == (20, "03001")
     assert opened == {
         "upgrades": ["websocket"],
         "pingInterval": 25000,
         "pingTimeout": 20000,
         "maxPayload": 1000000,
     }
+
+
+@pytest.mark.gen_test
+async def test_what_stands_before_the_ending_of_a_session_id_is_new_each_time(
+    engine: Engine,
+) -> None:
+    sids = [(await engine.polling_client()).sid for _ in range(20)]
+    assert len({sid[:15] for sid in sids}) == 20
+    assert [len(set(column)) > 1 for column in zip(*sids, strict=True)] == [True] * 15 + [False] * 5
 
 
 @pytest.mark.parametrize(

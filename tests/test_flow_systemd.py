@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient
+from tornado.testing import bind_unused_port
 
 from gtower_realtime import server, unit_files
 from gtower_realtime.systemd import ServiceManager
@@ -197,6 +198,31 @@ async def test_the_unit_starts_reloads_and_stops_a_server_with_its_credentials(
         assert await process.stop() == 0
         await manager.next("STOPPING")
     assert (directories["state"] / "gtower.db").exists()
+
+
+async def test_the_template_starts_processes_by_their_ports_with_one_settings_file(
+    tmp_path: Path,
+) -> None:
+    settings = tmp_path / "settings.env"
+    settings.write_text("GTOWER_PORT=3000\nGTOWER_DRAIN_SECONDS=0\n")
+    unit = unit_files.template(Path(sys.executable).parent / unit_files.NAME)
+    command = shlex.split(value_of(unit, "ExecStart"))
+    processes = []
+    for _ in range(2):
+        free, port = bind_unused_port()
+        free.close()
+        instance = unit.replace("%i", str(port)).replace("%E/gtower-realtime", str(tmp_path))
+        state = tmp_path / value_of(instance, "StateDirectory")
+        state.mkdir()
+        set_by_it = dict(re.findall("^Environment=(.*?)=(.*)$", instance, re.M))
+        process = ServerProcess({**set_by_it, "STATE_DIRECTORY": str(state)}, command=command)
+        process.port = port
+        processes.append(process)
+        await process.start()
+    for process in processes:
+        assert await status(process, "", process.url) == 200
+        assert await process.stop() == 0
+        assert (tmp_path / f"gtower-realtime-{process.port}" / "gtower.db").exists()
 
 
 async def status(process: ServerProcess, key: str, origin: str) -> int:

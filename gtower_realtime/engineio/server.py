@@ -88,7 +88,8 @@ class EngineIOConfig:
 
     ``gate`` is asked at each handshake whether new connections are taken at all. ``clock`` returns
     monotonic seconds. ``current_mark`` is asked with each ping; `Session.confirmed_mark` is what it
-    said for the ping that was answered last.
+    said for the ping that was answered last. ``sid_ending``, at most 5 URL-safe characters, is what
+    all session ids end in: a proxy tells by it which of several servers has a session.
     """
 
     limits: SessionLimits = field(default_factory=SessionLimits)
@@ -99,6 +100,7 @@ class EngineIOConfig:
     gate: Callable[[], RealtimeError | None] = _never_refuse
     clock: Callable[[], float] = time.monotonic
     current_mark: Callable[[], int] = int
+    sid_ending: str = ""
 
 
 class _IsWebSocketUpgrade(Matcher):
@@ -196,7 +198,7 @@ class EngineIOServer:
         """
         info = self._request_info(request)
         self._check_capacity(info.remote_address)
-        admission = Admission(self.generate_id(), info)
+        admission = Admission(self._session_id(), info)
         connect = self._handlers.get("connect")
         try:
             is_wanted = connect is None or await connect(admission.sid, info) is not False
@@ -207,6 +209,11 @@ class EngineIOServer:
             self._release(info.remote_address)
             raise HandshakeRefused(FORBIDDEN, 401)
         return admission
+
+    def _session_id(self) -> str:
+        """Return an id of 20 characters; those before the ending, 15 at least, are random."""
+        ending = self._config.sid_ending
+        return self.generate_id()[len(ending) :] + ending
 
     def open_session(self, admission: Admission, output: Output) -> Session:
         """Begin the session of an admitted handshake; its first packet is OPEN."""
