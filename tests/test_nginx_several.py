@@ -1,6 +1,7 @@
 """A real nginx in front of three processes: who is sent where, also when one of them goes away.
 
-The processes know nothing of each other here: what is tested is the way to them.
+The processes know nothing of each other where the way to them is tested; with Redis they are one
+server, and clients find at another process what they had.
 """
 
 import asyncio
@@ -18,10 +19,12 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tests.conftest import requires_binary
 from tests.javascript_client import JavaScriptClient, javascript_client
 from tests.nginx_site import BEHIND_IT, KEY, Site, running_site
+from tests.redis_as_documented import running_redis
 from tests.server_process import ServerProcess
 from tests.socketio_wire import Wire, open_client
 
 nginx = requires_binary("nginx", package="nginx")
+redis_program = requires_binary("redis-server", package="redis-server")
 
 PORTS = (3001, 3002, 3003)
 NEVER = "600"
@@ -79,9 +82,11 @@ async def fetch(server: ServerProcess, path: str) -> HTTPResponse:
 
 
 @asynccontextmanager
-async def several(nginx: str, node: str, directory: Path) -> AsyncIterator[Several]:
+async def several(
+    nginx: str, node: str, directory: Path, **settings: str
+) -> AsyncIterator[Several]:
     """Run three processes, and nginx in front of them."""
-    settings = {**BEHIND_IT, "GTOWER_DRAIN_SECONDS": NEVER}
+    settings = {**BEHIND_IT, "GTOWER_DRAIN_SECONDS": NEVER, **settings}
     servers = [ServerProcess(settings) for _ in PORTS]
     ports = {old: server.port for old, server in zip(PORTS, servers, strict=True)}
     async with AsyncExitStack() as stack:
@@ -140,6 +145,27 @@ async def test_clients_of_a_process_that_is_gone_go_on_at_the_others(
         for client in (first, *others):
             assert await client.ask("joinRoom", "sales") == [{"ok": True, "room": "sales"}]
         assert sorted(len(clients) for clients in await three.clients()) == [1, 2]
+
+
+@pytest.mark.parametrize("transports", [POLLING, UPGRADING])
+@pytest.mark.gen_test(timeout=120)
+async def test_clients_recover_at_another_process_of_a_cluster(
+    nginx: str, node: str, redis_server: str, tmp_path: Path, transports: list[str]
+) -> None:
+    with running_redis(redis_server, tmp_path) as redis:
+        async with several(nginx, node, tmp_path, GTOWER_REDIS_URL=redis.url) as three:
+            client = await three.client(transports)
+            if transports == UPGRADING:
+                await client.upgraded()
+            await client.ask("joinRoom", "sales")
+            # The first of all clients is at the first process.
+            await three.servers[0].kill()
+            for number in range(4):
+                answer = await three.site.fetch(EVENT, method="POST", body=f'{{"deal":{number}}}')
+                assert answer.code == 201
+            assert (await client.told("connect"))["recovered"] is True
+            deals = [(await client.next_event("dealWon"))[1][0]["deal"] for _ in range(4)]
+            assert deals == [0, 1, 2, 3]
 
 
 @pytest.mark.gen_test
