@@ -67,6 +67,21 @@ class Several:
         await first.closing()
         return second
 
+    async def share_offset(self, client: JavaScriptClient) -> None:
+        """Send events from another process until one comes with the offset that is told there.
+
+        A busy machine may keep a process from Redis for a moment: its offsets are its own then.
+        """
+        offset = None
+        while offset is None or offset != (await client.next_event("dealWon"))[1][-1]:
+            answer = await AsyncHTTPClient().fetch(
+                self.servers[1].url + EVENT,
+                method="POST",
+                body="{}",
+                headers={"X-API-Key": KEY, "Content-Type": "application/json"},
+            )
+            offset = json.loads(answer.body)["offset"]
+
     async def events_in_room(self) -> list[int]:
         """Return how many events each process has of the room that is sent to."""
         answers = [await fetch(server, "/websocket/rooms/sales/history") for server in self.servers]
@@ -159,13 +174,14 @@ async def test_clients_recover_at_another_process_of_a_cluster(
                 await client.upgraded()
             await client.ask("joinRoom", "sales")
             # The first of all clients is at the first process.
+            await three.share_offset(client)
             await three.servers[0].kill()
             for number in range(4):
                 answer = await three.site.fetch(EVENT, method="POST", body=f'{{"deal":{number}}}')
                 assert answer.code == 201
             assert (await client.told("connect"))["recovered"] is True
-            deals = [(await client.next_event("dealWon"))[1][0]["deal"] for _ in range(4)]
-            assert deals == [0, 1, 2, 3]
+            deals = {(await client.next_event("dealWon"))[1][0]["deal"] for _ in range(4)}
+            assert deals == {0, 1, 2, 3}
 
 
 @pytest.mark.gen_test
