@@ -73,7 +73,7 @@ async def test_the_user_of_the_page_may_do_what_a_cluster_does(
 
 
 async def do_all(url: str) -> None:
-    """Do each thing that a process does in Redis.
+    """Do each thing that a process or `doctor` does in Redis.
 
     Raises:
         RedisAway: one of them is refused.
@@ -81,7 +81,10 @@ async def do_all(url: str) -> None:
     link = Link(url, "first")
     try:
         await link.join("epoch", "", "0-0")
-        await link.append([Sent("first", 1, "[]")])
+        kept = '[["gtower:mark:1", "{}", 60000, "!"]]'
+        units = [Sent("first", 1, "[]", kept), Sent("first", 2, "[]", kept)]
+        assert (await link.append(units))[1] == "refused"
+        assert await link.append(units) == ["known", "refused"]
         await link.join("epoch", "", "0-0")
         await link.tell([("first", "{}")])
         await link.read("0-0", "0-0")
@@ -93,6 +96,7 @@ async def do_all(url: str) -> None:
         await link.trim("1-0")
         await link.beat("{}")
         await link.bury("first", None, "[]")
+        await link.facts()
     finally:
         await link.close()
 
@@ -101,7 +105,7 @@ async def do_all(url: str) -> None:
 async def test_the_user_of_the_page_needs_each_right(documented: DocumentedRedis) -> None:
     operator = documented.operator
     (line,) = re.findall(r"^user gtower .*$", PAGE, re.M)
-    rights = set(re.findall(r"\+(\S+)", line)) - {"info"}  # that is for `doctor`
+    rights = set(re.findall(r"\+(\S+)", line))
     assert len(rights) > 20
     await do_all(documented.url)
     for right in sorted(rights):
