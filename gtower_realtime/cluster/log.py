@@ -140,8 +140,6 @@ class SharedLog:
         # Without Redis
         self.outbox = Outbox(node, own)
         self._private = PrivateEpoch(sessions)
-        self._came_back: dict[int, int] = {}
-        """Numbers in the log of what has not taken effect yet, by sequence."""
         self._away_because = ""
         self._began_alone = False
         self._opened_at = 0.0
@@ -381,9 +379,6 @@ class SharedLog:
         self._keep_answers(unit.changes, number, self.offset(number).epoch)
         self._note_sessions(unit.changes)
         unit.take_effect(number)
-        in_the_log = self._came_back.pop(unit.sequence, None)
-        if in_the_log is not None:
-            self._settle_privately(unit.sequence, unit.changes, in_the_log)
 
     def _settle_privately(
         self, sequence: int, changes: Sequence[SharedChange], number: int
@@ -542,11 +537,10 @@ class SharedLog:
     def _take_own(self, entry: Entry, number: int) -> bool:
         """Take what this process has appended; False when it believes that it has not."""
         sequence = entry.sequence
-        unit = self._pending.take(sequence)
+        # In the log is in the log, even while it is being put into the outbox.
+        unit = self._pending.take(sequence) or self.outbox.take(sequence)
         if unit is not None:
             self._settle(unit, number)
-        elif self.outbox.is_recording(sequence):
-            self._came_back[sequence] = number
         elif self._private.has(sequence):
             changes = changes_of(entry.id, entry.text, number, self._epoch)
             self._settle_privately(sequence, changes, number)

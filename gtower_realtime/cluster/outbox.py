@@ -25,7 +25,7 @@ class Outbox:
     def __init__(self, node: str, own: Journal) -> None:
         self._node = node
         self._own = own
-        self._on_the_way: set[int] = set()
+        self._on_the_way: dict[int, Unit] = {}
         self.entries = 0
         """How many there are; those that are being recorded count."""
         self.bytes = 0
@@ -46,29 +46,29 @@ class Outbox:
             return
         entry = OutboxEntry(self._node, unit.sequence, unit.text)
         self._count(1, entry.size)
-        self._on_the_way.add(unit.sequence)
+        self._on_the_way[unit.sequence] = unit
         # For itself: while Redis is away nobody else knows what was published.
         marks = [change for change in unit.changes if isinstance(change, WebhookMarked)]
         changes: list[Change] = [OutboxPut(entry), *marks]
 
         def apply(_number: int) -> None:
-            self._on_the_way.discard(unit.sequence)
-            take_effect(unit)
+            if self.take(unit.sequence) is not None:
+                take_effect(unit)
 
         put = self._own.record(lambda _: changes, apply, size=entry.size)
 
         def settled(_outcome: object) -> None:
             problem = None if put.cancelled() else put.exception()
             if isinstance(problem, Exception):
-                self._on_the_way.discard(unit.sequence)
                 self._count(-1, -entry.size)
-                unit.fail(problem)
+                if self.take(unit.sequence) is not None:
+                    unit.fail(problem)
 
         put.add_done_callback(settled)
 
-    def is_recording(self, sequence: int) -> bool:
-        """Say whether a unit is on its way into the store, and has not taken effect yet."""
-        return sequence in self._on_the_way
+    def take(self, sequence: int) -> Unit | None:
+        """Return a unit that is being recorded; it does not take effect by that any more."""
+        return self._on_the_way.pop(sequence, None)
 
     async def send(self, send: Send, refused: Callable[[OutboxEntry], None]) -> None:
         """Send everything, until nothing is left; ``refused`` is told of what nobody will get.
