@@ -132,7 +132,7 @@ class Link:
         messages: list[tuple[str, str]] = []
         for name, found in said or []:
             if name == inbox:
-                messages += ((one, fields["m"]) for one, fields in found)
+                messages += ((one, fields.get("m", "")) for one, fields in found)
             else:
                 entries += map(_entry, found)
         return entries, messages
@@ -242,6 +242,7 @@ def _connection(url: str, answer_seconds: float) -> "Redis":
     connection: Redis = Redis.from_url(
         url,
         decode_responses=True,
+        encoding_errors="replace",
         protocol=2,
         single_connection_client=True,
         socket_connect_timeout=_CONNECT_SECONDS,
@@ -268,7 +269,11 @@ async def _asked(answer: Awaitable[Any]) -> Any:
 
 def _entry(found: tuple[str, Mapping[str, str]]) -> Entry:
     entry_id, fields = found
-    return Entry(entry_id, fields["o"], int(fields["n"]), fields["u"])
+    try:
+        return Entry(entry_id, fields["o"], int(fields["n"]), fields["u"])
+    except (KeyError, ValueError):
+        # Not one of ours; whoever reads its text says so.
+        return Entry(entry_id, "", 0, "")
 
 
 def _pairs(flat: Sequence[Any]) -> Iterable[tuple[Any, Any]]:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import structlog
+
 from gtower_realtime.cluster.link import Entry, Link
 from gtower_realtime.cluster.numbers import number_of
 from gtower_realtime.cluster.replica import Replica
@@ -10,6 +12,8 @@ from gtower_realtime.cluster.wire import changes_of, read_session
 from gtower_realtime.records import AnswerGiven, EventAppended, NodeGone
 from gtower_realtime.replication import Replication
 from gtower_realtime.sessions import Sessions
+
+logger = structlog.get_logger(__name__)
 
 
 class Loading:
@@ -36,7 +40,11 @@ class Loading:
         """
         self._replica.begin(number_of(first_id))
         for text in await self._link.sessions():
-            session, node, number = read_session(text)
+            try:
+                session, node, number = read_session(text)
+            except (ValueError, KeyError, TypeError):
+                logger.exception("kept_session_not_understood")
+                continue
             self._known_at[session.client_id] = number
             self._replication.take_session(session, node)
         after = "0-0"

@@ -464,10 +464,10 @@ class SharedLog:
 
     async def _load(self, place: Place, others: set[str]) -> None:
         """Take up what Redis has of the log and of the sessions."""
-        self._epoch = place.epoch
         last_id = self._last_before_clients(place)
         loading = Loading(self._link, self._replica, self._replication, self._sessions)
         await loading.load(place.first_id, last_id, place.epoch, others)
+        self._epoch = place.epoch
         self._seen |= loading.seen
         self._log_id = last_id
         self.last_number = max(self.last_number, number_of(last_id))
@@ -490,17 +490,16 @@ class SharedLog:
             await self._may_read.wait()
             try:
                 entries, messages = await self._link.read(self._log_id, self._inbox_id)
-            except RedisAway as problem:
-                self._lose(str(problem))
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            try:
                 await self._take_all(entries)
                 for message_id, text in messages:
                     self._inbox_id = message_id
                     self._audience.message(text)
+            except RedisAway as problem:
+                self._lose(str(problem))
+                await asyncio.sleep(_RETRY_SECONDS)
             except Exception:  # the edge: a fault must not end the reading for good
                 logger.exception("cluster_entry_failed")
+                await asyncio.sleep(0)
 
     async def _take_all(self, entries: Sequence[Entry]) -> None:
         size, until = 0, self._now() + _TURN_SECONDS

@@ -116,6 +116,7 @@ class ClusterNode:
                 last_seen_ms=round((now - one.since) * 1000),
             )
             for one in self.nodes.others.values()
+            if one.details
         ]
         return MonitoredNodes("alone" if self.log.is_cut_off else "together", [here, *others])
 
@@ -153,6 +154,8 @@ class ClusterNode:
                 await work()
             except RedisAway as problem:
                 logger.warning("cluster_work_put_off", reason=str(problem))
+            except Exception:  # the edge: a fault must not end the work for good
+                logger.exception("cluster_work_failed")
 
     async def _beat(self) -> None:
         await self.nodes.beat()

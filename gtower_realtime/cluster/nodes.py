@@ -77,7 +77,7 @@ class Nodes:
             if node == self.node:
                 continue
             other = self.others.get(node)
-            details = strict_json.loads(roster.details.get(node, "{}"))
+            details = _details(roster.details.get(node, ""))
             if other is None:
                 # Redis's clock tells how long it has been silent already.
                 age = max(0, roster.now - score) / 1000
@@ -98,3 +98,12 @@ class Nodes:
     async def leave(self) -> None:
         """Tell the others that this process has ended. Raises as :meth:`beat` does."""
         await self._link.bury(self.node, None, write_changes([NodeGone(self.node)]))
+
+
+def _details(text: str) -> dict[str, Any]:
+    """Read what a process tells of itself; nothing, if it is not that."""
+    try:
+        details = strict_json.loads(text)
+    except ValueError:
+        return {}
+    return details if isinstance(details, dict) else {}

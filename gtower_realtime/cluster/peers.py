@@ -315,6 +315,8 @@ class ClusterPeers:
                     await self._link.tell(some)
                 except RedisAway as problem:
                     logger.debug("not_told", reason=str(problem), messages=len(some))
+                except Exception:  # the edge: a fault must not end the work for good
+                    logger.exception("telling_failed", messages=len(some))
 
 
 _TAKEN: dict[str, Callable[[ClusterPeers, Message], None]] = {
