@@ -11,10 +11,10 @@ import asyncio
 import contextvars
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -69,8 +69,13 @@ from gtower_realtime.timestamps import milliseconds
 
 logger = structlog.get_logger(__name__)
 
+Answer = TypeVar("Answer")
+
 PATIENCE_SECONDS = 0.05
 """How long Redis may take for what was appended, until this process goes on without it."""
+
+_DOUBT_SECONDS = 0.02
+"""How long it may take to say something else, until it is seen from the log whether it is there."""
 
 _BYTES_PER_SECOND = 50_000_000
 """As fast as large events go there and back at the least."""
@@ -585,11 +590,27 @@ class SharedLog:
         if self.is_cut_off:
             return
         try:
-            last_id = await self._link.last_id()
+            last_id = await self._asked(self._link.last_id())
         except RedisAway as problem:
             self._lose(str(problem))
         else:
             await self.reach(number_of(last_id), _CATCH_UP_SECONDS)
+
+    async def _asked(self, asking: Coroutine[Any, Any, Answer]) -> Answer:
+        """Return what Redis says, as long as it is there. Raises `RedisAway`."""
+        answer = asyncio.ensure_future(asking)
+        answer.add_done_callback(_ignored)
+        try:
+            await asyncio.wait((answer,), timeout=_DOUBT_SECONDS)
+            if not answer.done():
+                probe = self.record(lambda _: (), lambda _: None)
+                probe.add_done_callback(_ignored)
+                await asyncio.wait((answer, probe), return_when=asyncio.FIRST_COMPLETED)
+                if self.is_cut_off and not answer.done():
+                    raise RedisAway("it does not answer in time")
+            return await answer
+        finally:
+            answer.cancel()
 
     async def reach(self, number: int, seconds: float) -> None:
         """Wait until everything up to a number has taken effect here, for so long at most."""
@@ -638,7 +659,7 @@ class SharedLog:
         if self.is_cut_off:
             raise RedisAway("it was lost before")
         try:
-            return await self._link.values(keys)
+            return await self._asked(self._link.values(keys))
         except RedisAway as problem:
             self._lose(str(problem))
             raise
