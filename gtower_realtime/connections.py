@@ -116,7 +116,7 @@ class Connections:
         for session in self._sessions.expired(before):
             if self._shares_sessions:
                 # All processes know when; none has to tell the others.
-                self._forget(session)
+                self.forget(session)
             else:
                 self._end_session(session)
 
@@ -336,7 +336,7 @@ class Connections:
         """
         self._sessions.revoke(session)
         ended = SessionEnded(session.client_id, is_revoked=True)
-        return self._journal.record(lambda _: [ended], lambda _: self._forget(session))
+        return self._journal.record(lambda _: [ended], lambda _: self.forget(session))
 
     def stop_announcing(self) -> None:
         """Tell nobody of others any more: where all are let go, each would hear of all."""
@@ -349,12 +349,13 @@ class Connections:
         if session is not None:
             session.cover(number)
 
-    def _forget(self, session: Session) -> None:
+    def forget(self, session: Session) -> None:
+        """Let nobody come back to a session whose end is recorded, or told by all clocks."""
         self._sessions.remove(session)
         self._trails.end(session.client_id)
 
     def _end_session(self, session: Session) -> None:
-        self._forget(session)
+        self.forget(session)
         self._record_unawaited(SessionEnded(session.client_id))
 
     def _record_unawaited(self, change: Change) -> None:

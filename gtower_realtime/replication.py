@@ -114,7 +114,7 @@ class Replication:
         if session is not None:
             if ended.is_revoked:
                 self._sessions.revoke(session)
-            self._sessions.remove(session)
+            self._connections.forget(session)
 
     def _enter(self, entered: RoomEntered, _node: str) -> None:
         session = self._sessions.of_client(entered.client_id)

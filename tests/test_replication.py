@@ -232,3 +232,22 @@ async def test_all_are_sent_away_when_what_was_for_them_is_not_known() -> None:
     code, _ = one.transport.closed["c1"]
     assert (code, one.transport.closed.keys()) == (4200, {"c1", "c2"})
     assert list(one.sessions) == []
+
+
+# Traces
+
+
+async def test_of_a_session_that_ends_elsewhere_the_trail_ends_here() -> None:
+    cluster, one, other = two()
+    await cluster.connect("n1", "c1")
+    claim = claim_of(one, "c1")
+    one.cut("c1")
+    coming = other.call("new", claim)
+    await cluster.settle()
+    await coming
+    other.cut("c1", may_return=False)
+    await cluster.settle()
+    trail = one.service._trails.of_client("c1")
+    # Without an end it would be kept for ever.
+    assert trail is not None
+    assert trail.ended is not None
