@@ -320,13 +320,18 @@ class Connections:
         self._transport.release(client_id)
         self._forget_connection(client_id)
 
-    def send_all_away(self, code: int, reason: str) -> None:
-        """Have all clients connect anew, and load their state: what was for them is not known."""
+    def begin_anew(self, code: int, reason: str) -> None:
+        """Have all clients connect anew, and load their state: what was for them is not known.
+
+        The sessions of all others, and of those who are away, are forgotten.
+        """
         for client in tuple(self._clients):
             session = self._sessions.of_client(client.id)
             if session is not None:
                 self._end_session(session)
             self._transport.disconnect(client.id, code, reason)
+        for session in tuple(self._sessions):
+            self._forget(session)
 
     def revoke(self, session: Session) -> "asyncio.Future[None]":
         """Let nobody come back to a session; a connection that it has is not touched.

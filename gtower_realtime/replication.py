@@ -83,9 +83,11 @@ class Replication:
         """Let a change of another process, ``node``, take effect here."""
         self._appliers[type(change)](change, node)
 
-    def send_all_away(self) -> None:
-        """Have all clients connect anew: what was for them meanwhile is not known."""
-        self._connections.send_all_away(_COME_AGAIN, "events were missed, load your state anew")
+    def begin_anew(self) -> None:
+        """Have all clients connect anew, and forget all others: what has happened is not known."""
+        self._connections.begin_anew(_COME_AGAIN, "events were missed, load your state anew")
+        for far in tuple(self._elsewhere):
+            self._remove(far.client.id, far.node)
 
     # Sessions
 

@@ -9,7 +9,7 @@ from gtower_realtime.cluster.numbers import number_of
 from gtower_realtime.cluster.replica import Replica
 from gtower_realtime.cluster.units import session_of
 from gtower_realtime.cluster.wire import changes_of, read_session
-from gtower_realtime.records import AnswerGiven, EventAppended, NodeGone
+from gtower_realtime.records import AnswerGiven, EventAppended, HistoryDeleted, NodeGone
 from gtower_realtime.replication import Replication
 from gtower_realtime.sessions import Sessions
 
@@ -45,19 +45,21 @@ class Loading:
             except (ValueError, KeyError, TypeError):
                 logger.exception("kept_session_not_understood")
                 continue
+            if node == self._link.node and session.away_since is None:
+                continue  # its client has just been sent away
             self._known_at[session.client_id] = number
             self._replication.take_session(session, node)
         after = "0-0"
         while entries := await self._link.slice(after, last_id):
             for entry in entries:
-                self._take_up(entry, epoch)
+                await self._take_up(entry, epoch)
             after = entries[-1].id
             await self._replica.settle()
             await asyncio.sleep(0)
         for node in {session.node for session in self._sessions if session.node} - others:
             self._replication.forget_node(node)
 
-    def _take_up(self, entry: Entry, epoch: str) -> None:
+    async def _take_up(self, entry: Entry, epoch: str) -> None:
         number = number_of(entry.id)
         self.seen[entry.origin] = max(entry.sequence, self.seen.get(entry.origin, 0))
         for change in changes_of(entry.id, entry.text, number, epoch):
@@ -66,9 +68,11 @@ class Loading:
                     self._replica.keep(event)
                 case AnswerGiven():
                     self._replica.keep_answer(change)
+                case HistoryDeleted(room):
+                    await self._replica.delete(room, number)
                 case NodeGone(node):
                     self._replication.forget_node(node)
-                case _:
+                case _ if entry.origin != self._link.node:
                     # A session was kept as it was at a number; only what came later changes it.
                     client_id = session_of(change)
                     if client_id is not None and number > self._known_at.get(client_id, 0):

@@ -151,6 +151,8 @@ class SharedLog:
 
         # Read from Redis
         self._may_read = asyncio.Event()
+        self._must_load = True
+        """Whether it has to be taken up first what Redis has already."""
         self._log_id = "0-0"
         self._inbox_id = "0-0"
         self._seen: dict[str, int] = {}
@@ -407,15 +409,15 @@ class SharedLog:
         """Find out where the log is, and send what has waited for it."""
         place = await self._link.join(secrets.token_hex(4), self._epoch, self._log_id)
         others = await self._audience.joining()
-        is_new = not self._epoch
-        has_lost = not is_new and place.epoch != self._epoch
+        has_lost = place.epoch != self._epoch != ""
+        if has_lost:
+            logger.error("redis_lost_data", epoch=place.epoch)
+        elif not self._must_load and number_of(place.first_id) > number_of(self._log_id):
+            self._pass_by(place.first_id)
+        is_new = self._must_load
         if is_new:
             await self._load(place, others)
-        elif has_lost:
-            logger.error("redis_lost_data", epoch=place.epoch)
-            self._epoch = place.epoch
-        elif number_of(place.first_id) > number_of(self._log_id):
-            self._skip_to(place.first_id)
+        self._epoch = place.epoch
         self._may_read.set()
         if has_lost:
             # Whoever has had it leaves it out.
@@ -426,7 +428,7 @@ class SharedLog:
         self._is_joined.set()
         if is_new:
             self.tell([NodeStarted(self._audience.describe())])
-        elif has_lost:
+        if has_lost:
             self._introduce()
         self._come_together()
 
@@ -459,13 +461,11 @@ class SharedLog:
             self.tell([SessionTaken(session) for session in here])
         self._audience.introduced()
 
-    def _skip_to(self, first_id: str) -> None:
-        """Go on where the log begins: what was before it is not known, and clients must know."""
+    def _pass_by(self, first_id: str) -> None:
+        """Begin anew: what was before the log begins is not known, and clients must know."""
         logger.error("log_passed_by", last_id=self._log_id, first_id=first_id)
-        number = number_of(first_id)
-        self._replica.begin(number)
-        self._log_id = stream_id(number - 1)
-        self._replication.send_all_away()
+        self._must_load = True
+        self._replication.begin_anew()
 
     async def _load(self, place: Place, others: set[str]) -> None:
         """Take up what Redis has of the log and of the sessions."""
@@ -473,6 +473,7 @@ class SharedLog:
         loading = Loading(self._link, self._replica, self._replication, self._sessions)
         await loading.load(place.first_id, last_id, place.epoch, others)
         self._epoch = place.epoch
+        self._must_load = False
         self._seen |= loading.seen
         self._log_id = last_id
         self.last_number = max(self.last_number, number_of(last_id))
@@ -482,7 +483,7 @@ class SharedLog:
 
         What is newer than this process, if that began alone, is for clients that are here already.
         """
-        if not self._began_alone:
+        if not self._began_alone or self._epoch:
             return place.last_id
         began = place.now - round((self._now() - self._opened_at) * 1000)
         return min(place.last_id, f"{began}-0", key=number_of)
@@ -494,7 +495,10 @@ class SharedLog:
         while True:
             await self._may_read.wait()
             try:
-                entries, messages = await self._link.read(self._log_id, self._inbox_id)
+                log_id = self._log_id
+                entries, messages = await self._link.read(log_id, self._inbox_id)
+                if self._must_load or self._log_id != log_id:
+                    continue  # all this is taken up otherwise
                 await self._take_all(entries)
                 for message_id, text in messages:
                     self._inbox_id = message_id

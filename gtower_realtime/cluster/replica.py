@@ -28,6 +28,7 @@ class Replica:
         self._window = Window(STREAM_EVENTS, STREAM_BYTES)
         self.long_history = LongHistory(archive, self._window)
         self._first_number = 1
+        self._last_number = 0
         self._kept: list[Change] = []
 
     async def open(self) -> None:
@@ -61,7 +62,10 @@ class Replica:
     def keep(self, event: StoredEvent) -> None:
         """Keep an event; for those who read by rooms once :meth:`settle` has returned."""
         self._window.add(event)
-        self._kept.append(EventAppended(event))
+        # What is taken up once more is there.
+        if event.number > self._last_number:
+            self._last_number = event.number
+            self._kept.append(EventAppended(event))
 
     def keep_answer(self, given: AnswerGiven) -> None:
         """Keep an answer, in the same way."""
