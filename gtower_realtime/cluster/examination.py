@@ -154,7 +154,7 @@ async def _set_up(link: Link) -> list[Observation]:
                 "yes`.",
             )
         ]
-    policy, keeps_file = str(facts["maxmemory_policy"]), bool(facts["aof_enabled"])
+    policy, keeps_file = facts["maxmemory_policy"], facts["aof_enabled"] == "1"
     return [
         Observation("Redis memory", "ok", "when it is full it refuses")
         if policy == "noeviction"

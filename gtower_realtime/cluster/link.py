@@ -3,32 +3,27 @@
 Whatever goes wrong is `RedisAway`: who uses this has one answer to it, and tries again himself.
 """
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
+from gtower_realtime.cluster.connection import Command, Connection, RedisAway, Script
 from gtower_realtime.cluster.scripts import APPEND, BEAT, BURY, JOIN, TELL, Keys
+
+__all__ = ["Entry", "Kept", "Link", "Place", "RedisAway", "Roster", "Sent"]
 
 PREFIX = "gtower:"
 
 MAX_ENTRIES = 200_000
 """Of the stream at the most; what its bounds are is less, and trimmed to now and then."""
 
-_CONNECT_SECONDS = 1.0
 _ANSWER_SECONDS = 1.0
 _BLOCK_SECONDS = 1.0
 _READ_AT_ONCE = 500
 _SCAN_AT_ONCE = 500
 _MAX_INBOX = 20_000
 
-
-class RedisAway(Exception):
-    """Redis does not answer, or refuses; the message says why, and holds no secret."""
+_APPEND, _JOIN, _BEAT, _BURY, _TELL = map(Script, (APPEND, JOIN, BEAT, BURY, TELL))
 
 
 class Entry(NamedTuple):
@@ -87,77 +82,67 @@ class Link:
     def __init__(self, url: str, node: str, prefix: str = PREFIX) -> None:
         self.keys = Keys(prefix)
         self.node = node
-        self._appender = _connection(url, _ANSWER_SECONDS)
-        self._reader = _connection(url, _BLOCK_SECONDS + _ANSWER_SECONDS)
-        self._asker = _connection(url, _ANSWER_SECONDS)
-        self._append = self._appender.register_script(APPEND)
-        self._join = self._appender.register_script(JOIN)
-        self._beat = self._asker.register_script(BEAT)
-        self._bury = self._asker.register_script(BURY)
-        self._tell = self._asker.register_script(TELL)
+        self._appender = Connection(url, _ANSWER_SECONDS)
+        self._reader = Connection(url, _BLOCK_SECONDS + _ANSWER_SECONDS)
+        self._asker = Connection(url, _ANSWER_SECONDS)
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
         for connection in (self._appender, self._reader, self._asker):
-            try:
-                await connection.aclose()
-            except (RedisError, OSError):
-                continue  # it is closed now, whatever it says
+            await connection.close()
 
     # The log
 
     async def join(self, new_epoch: str, known_epoch: str, last_id: str) -> Place:
         """Return where the log is; ``new_epoch`` begins if it has lost what was read before."""
         keys = [self.keys.log, self.keys.epoch]
-        said = await _asked(self._join(keys, [new_epoch, known_epoch, last_id]))
+        said = await self._appender.run(_JOIN, keys, [new_epoch, known_epoch, last_id])
         epoch, last, first, now = said
         return Place(epoch, last, first, int(now))
 
     async def append(self, units: Sequence[Sent]) -> list[str]:
         """Append units in their order; return the id of each, ``known`` or ``refused``."""
-        arguments: list[Any] = [self.keys.prefix, MAX_ENTRIES]
+        arguments: list[str | int] = [self.keys.prefix, MAX_ENTRIES]
         for unit in units:
             arguments += (unit.origin, unit.sequence, unit.text, unit.kept)
-        outcomes: list[str] = await _asked(self._append([self.keys.log], arguments))
+        outcomes: list[str] = await self._appender.run(_APPEND, [self.keys.log], arguments)
         return outcomes
 
     async def read(self, log_id: str, inbox_id: str) -> tuple[list[Entry], list[tuple[str, str]]]:
         """Wait a second at most for what follows in the log and in the inbox, as (id, message)."""
         inbox = self.keys.inbox(self.node)
-        streams: dict[Any, Any] = {self.keys.log: log_id, inbox: inbox_id}
-        said = await _asked(
-            self._reader.xread(streams, count=_READ_AT_ONCE, block=round(_BLOCK_SECONDS * 1000))
-        )
+        limits = ("COUNT", _READ_AT_ONCE, "BLOCK", round(_BLOCK_SECONDS * 1000))
+        streams = (self.keys.log, inbox, log_id, inbox_id)
+        said = await self._reader.ask("XREAD", *limits, "STREAMS", *streams)
         entries: list[Entry] = []
         messages: list[tuple[str, str]] = []
         for name, found in said or []:
             if name == inbox:
-                messages += ((one, fields.get("m", "")) for one, fields in found)
+                messages += ((one, dict(_pairs(fields)).get("m", "")) for one, fields in found)
             else:
                 entries += map(_entry, found)
         return entries, messages
 
     async def slice(self, after: str, until: str) -> list[Entry]:
         """Return some entries of the log after one id and up to another, the oldest first."""
-        said = await _asked(
-            self._asker.xrange(self.keys.log, min=f"({after}", max=until, count=_READ_AT_ONCE)
-        )
+        bounds = (f"({after}", until)
+        said = await self._asker.ask("XRANGE", self.keys.log, *bounds, "COUNT", _READ_AT_ONCE)
         return list(map(_entry, said))
 
     async def last_id(self) -> str:
         """Return the id of the last entry of the log; ``0-0`` when there is none."""
-        said = await _asked(self._asker.xrevrange(self.keys.log, count=1))
-        return said[0][0] if said else "0-0"
+        said = await self._asker.ask("XREVRANGE", self.keys.log, "+", "-", "COUNT", 1)
+        return str(said[0][0]) if said else "0-0"
 
     async def trim(self, first_id: str) -> None:
         """Delete the entries of the log before an id, or some more."""
-        await _asked(self._asker.xtrim(self.keys.log, minid=first_id, approximate=True))
+        await self._asker.ask("XTRIM", self.keys.log, "MINID", "~", first_id)
 
     # What is kept by key
 
     async def values(self, keys: Sequence[str]) -> list[str | None]:
         """Return what is kept by keys."""
-        said: list[str | None] = await _asked(self._asker.mget(keys)) if keys else []
+        said: list[str | None] = await self._asker.ask("MGET", *keys) if keys else []
         return said
 
     async def keep(
@@ -167,24 +152,21 @@ class Link:
         gone: Iterable[str],
     ) -> None:
         """Keep values by key for so many milliseconds, others for longer, and delete some."""
-        pipeline = self._asker.pipeline(transaction=False)
-        for key, value, milliseconds in kept:
-            pipeline.set(key, value, px=milliseconds)
-        for key, milliseconds in refreshed:
-            pipeline.pexpire(key, milliseconds)
-        for key in gone:
-            pipeline.delete(key)
-        if len(pipeline):
-            await _asked(pipeline.execute())
+        commands: list[Command] = [
+            *(("SET", key, value, "PX", milliseconds) for key, value, milliseconds in kept),
+            *(("PEXPIRE", key, milliseconds) for key, milliseconds in refreshed),
+            *(("DEL", key) for key in gone),
+        ]
+        if commands:
+            await self._asker.ask_all(commands)
 
     async def sessions(self) -> list[str]:
         """Return all sessions that are kept."""
         found: list[str] = []
-        cursor: Any = 0
+        cursor: str | int = 0
         while True:
-            cursor, keys = await _asked(
-                self._asker.scan(cursor, match=f"{self.keys.sessions}*", count=_SCAN_AT_ONCE)
-            )
+            wanted = ("MATCH", f"{self.keys.sessions}*", "COUNT", _SCAN_AT_ONCE)
+            cursor, keys = await self._asker.ask("SCAN", cursor, *wanted)
             found += [text for text in await self.values(keys) if text is not None]
             if not int(cursor):
                 return found
@@ -194,86 +176,58 @@ class Link:
     async def beat(self, details: str) -> Roster:
         """Tell that this process is alive, and return who else is."""
         keys = [self.keys.nodes, self.keys.node_details]
-        now, heard, told = await _asked(self._beat(keys, [self.node, details]))
-        return Roster(
-            int(now),
-            {name: int(float(at)) for name, at in _pairs(heard)},
-            dict(_pairs(told)),
-        )
+        now, heard, told = await self._asker.run(_BEAT, keys, [self.node, details])
+        return _roster(int(now), heard, told)
 
     async def roster(self) -> Roster:
         """Return who was heard of, and tell nothing."""
-        pipeline = self._asker.pipeline(transaction=False)
-        pipeline.time()
-        pipeline.zrange(self.keys.nodes, 0, -1, withscores=True)
-        pipeline.hgetall(self.keys.node_details)
-        (seconds, microseconds), heard, told = await _asked(pipeline.execute())
-        now = seconds * 1000 + microseconds // 1000
-        return Roster(now, {name: int(at) for name, at in heard}, told)
+        (seconds, microseconds), heard, told = await self._asker.ask_all(
+            [
+                ("TIME",),
+                ("ZRANGE", self.keys.nodes, 0, -1, "WITHSCORES"),
+                ("HGETALL", self.keys.node_details),
+            ]
+        )
+        return _roster(int(seconds) * 1000 + int(microseconds) // 1000, heard, told)
 
     async def bury(self, node: str, heard: int | None, unit: str) -> bool:
         """Declare a process dead that was not heard of since; return whether that was so."""
         keys = [self.keys.nodes, self.keys.node_details, self.keys.log, self.keys.inbox(node)]
         since = "" if heard is None else heard
-        return bool(await _asked(self._bury(keys, [node, since, unit])))
+        return bool(await self._asker.run(_BURY, keys, [node, since, unit]))
 
     async def tell(self, messages: Sequence[tuple[str, str]]) -> None:
         """Put messages into the inboxes of processes."""
         if messages:
             keys = [self.keys.inbox(node) for node, _ in messages]
-            await _asked(self._tell(keys, [_MAX_INBOX, *(message for _, message in messages)]))
+            texts = [message for _, message in messages]
+            await self._asker.run(_TELL, keys, [_MAX_INBOX, *texts])
 
     # What Redis tells of itself
 
     async def version(self) -> str:
         """Return which version it has, as ``7.0.15``; it need not let us do anything else."""
-        asking = self._asker.execute_command("HELLO")  # type: ignore[no-untyped-call]
-        said = await _asked(asking)
-        told = said if isinstance(said, Mapping) else dict(_pairs(said))
-        return str(told["version"])
+        said = await self._asker.ask("HELLO")
+        return str(dict(_pairs(said))["version"])
 
-    async def facts(self) -> Mapping[str, Any]:
-        """Return what ``INFO`` says: names as there, numbers as such."""
-        said: Mapping[str, Any] = await _asked(self._asker.info())
-        return said
-
-
-def _connection(url: str, answer_seconds: float) -> "Redis":
-    connection: Redis = Redis.from_url(
-        url,
-        decode_responses=True,
-        encoding_errors="replace",
-        protocol=2,
-        single_connection_client=True,
-        socket_connect_timeout=_CONNECT_SECONDS,
-        socket_timeout=answer_seconds,
-        retry=Retry(NoBackoff(), 0),
-        client_name="gtower-realtime",
-    )
-    return connection
+    async def facts(self) -> Mapping[str, str]:
+        """Return what ``INFO`` says, by the names that it has there."""
+        said = await self._asker.ask("INFO")
+        facts = (line.partition(":") for line in said.splitlines() if not line.startswith("#"))
+        return {name: fact for name, _, fact in facts if name}
 
 
-async def _asked(answer: Awaitable[Any]) -> Any:
-    """Return the answer.
-
-    Raises:
-        RedisAway: there is none, or it is a refusal.
-    """
-    try:
-        return await answer
-    except (RedisError, OSError, TimeoutError) as problem:
-        # Of a command that Redis does not know it repeats what was said, and be it a password.
-        said = str(problem).partition(", with args beginning with")[0]
-        raise RedisAway(f"{type(problem).__name__}: {said}"[:200]) from problem
+def _roster(now: int, heard: Sequence[Any], told: Sequence[Any]) -> Roster:
+    heard_at = {name: int(float(at)) for name, at in _pairs(heard)}
+    return Roster(now, heard_at, dict(_pairs(told)))
 
 
-def _entry(found: tuple[str, Mapping[str, str]]) -> Entry:
-    entry_id, fields = found
-    try:
-        return Entry(entry_id, fields["o"], int(fields["n"]), fields["u"])
-    except (KeyError, ValueError):
-        # Not one of ours; whoever reads its text says so.
-        return Entry(entry_id, "", 0, "")
+def _entry(found: tuple[str, Sequence[str]]) -> Entry:
+    match found:
+        case entry_id, ["o", origin, "n", sequence, "u", text] if sequence.isdecimal():
+            return Entry(entry_id, origin, int(sequence), text)
+    # Not one of ours; whoever reads its text says so.
+    return Entry(found[0], "", 0, "")
 
 
 def _pairs(flat: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
