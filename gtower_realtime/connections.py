@@ -331,7 +331,7 @@ class Connections:
                 self._end_session(session)
             self._transport.disconnect(client.id, code, reason)
         for session in tuple(self._sessions):
-            self._forget(session)
+            self.forget(session)
 
     def revoke(self, session: Session) -> "asyncio.Future[None]":
         """Let nobody come back to a session; a connection that it has is not touched.

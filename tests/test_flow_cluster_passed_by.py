@@ -32,7 +32,10 @@ async def said(process: ServerProcess, path: str, method: str = "GET") -> Any:
 
 
 async def clients_until(process: ServerProcess, expected: list[str]) -> None:
-    while [client["id"] for client in await said(process, "/websocket/clients")] != expected:
+    # Nothing tells when another process knows it.
+    while [  # noqa: ASYNC110
+        client["id"] for client in await said(process, "/websocket/clients")
+    ] != expected:
         await asyncio.sleep(0.1)
 
 
