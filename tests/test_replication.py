@@ -227,7 +227,7 @@ async def test_clients_of_a_dead_process_are_gone_and_may_come_back() -> None:
 async def test_all_are_sent_away_when_what_was_for_them_is_not_known() -> None:
     cluster, one, _ = two()
     await cluster.connect("n1", "c1", "c2")
-    one.service.replication.send_all_away()
+    one.service.replication.begin_anew()
     await cluster.settle()
     code, _ = one.transport.closed["c1"]
     assert (code, one.transport.closed.keys()) == (4200, {"c1", "c2"})
