@@ -83,7 +83,7 @@ class Following:
             case WebhookMarked():
                 self._mark(change)
             case HistoryDeleted(room):
-                await self._replica.delete(room, number)
+                self._replica.delete(room, number)
             case NodeStarted() | NodeGone():
                 self._follow_node(change, node)
             case _:

@@ -52,14 +52,14 @@ class Loading:
         after = "0-0"
         while entries := await self._link.slice(after, last_id):
             for entry in entries:
-                await self._take_up(entry, epoch)
+                self._take_up(entry, epoch)
             after = entries[-1].id
             await self._replica.settle()
             await asyncio.sleep(0)
         for node in {session.node for session in self._sessions if session.node} - others:
             self._replication.forget_node(node)
 
-    async def _take_up(self, entry: Entry, epoch: str) -> None:
+    def _take_up(self, entry: Entry, epoch: str) -> None:
         number = number_of(entry.id)
         self.seen[entry.origin] = max(entry.sequence, self.seen.get(entry.origin, 0))
         for change in changes_of(entry.id, entry.text, number, epoch):
@@ -69,7 +69,7 @@ class Loading:
                 case AnswerGiven():
                     self._replica.keep_answer(change)
                 case HistoryDeleted(room):
-                    await self._replica.delete(room, number)
+                    self._replica.delete(room, number)
                 case NodeGone(node):
                     self._replication.forget_node(node)
                 case _ if entry.origin != self._link.node:

@@ -393,6 +393,9 @@ class SharedLog:
         """Take note of the number that the log has given to what had a private one."""
         for event in self._private.settle(sequence, changes, number):
             self._replica.keep(replace(event, number=number))
+        for change in changes:
+            if isinstance(change, HistoryDeleted):
+                self._replica.delete(change.room, number)
         self._note_sessions(changes)
         self._come_together()
 
@@ -674,9 +677,14 @@ class SharedLog:
 
     async def delete_history(self, room: str) -> int:
         """Delete the history of a room at all processes; how many events it had."""
-        until: int = await self._put([HistoryDeleted(room)], lambda number: number)
-        deleted = await self._replica.delete(room, until)
-        return max(deleted, await self._replica.long_history.delete(room, until))
+
+        def apply(number: int) -> "tuple[int, asyncio.Future[int]]":
+            return number, self._replica.delete(room, number)
+
+        until, deleted = await self._put([HistoryDeleted(room)], apply)
+        await self._replica.settle()
+        here: int = await deleted
+        return max(here, await self._replica.long_history.delete(room, until))
 
     async def minutes(self, *, since: int, before: int) -> list[CountedMinute]:
         """Return the minutes that this process has counted. Raises as the store does."""

@@ -3,6 +3,9 @@
 What is older is in the archive, if there is one.
 """
 
+import asyncio
+from typing import NamedTuple
+
 from gtower_realtime.cluster.long_history import LongHistory
 from gtower_realtime.ports import Addresses, Past, SharedHistory, Store
 from gtower_realtime.records import (
@@ -14,6 +17,12 @@ from gtower_realtime.records import (
     StoredEvent,
 )
 from gtower_realtime.window import Window
+
+
+class _Deletion(NamedTuple):
+    room: str
+    deleted: "asyncio.Future[int]"
+
 
 STREAM_EVENTS = 100_000
 STREAM_BYTES = 64 * 1024 * 1024
@@ -29,7 +38,7 @@ class Replica:
         self.long_history = LongHistory(archive, self._window)
         self._first_number = 1
         self._last_number = 0
-        self._kept: list[Change] = []
+        self._kept: list[Change | _Deletion] = []
 
     async def open(self) -> None:
         """Make ready."""
@@ -71,18 +80,29 @@ class Replica:
         """Keep an answer, in the same way."""
         self._kept.append(given)
 
+    def delete(self, room: str, until: int) -> "asyncio.Future[int]":
+        """Delete the events of a room that were kept before, up to a number.
+
+        The future has how many there were, once :meth:`settle` has returned.
+        """
+        self._window.forget_room(room, until)
+        deleted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._kept.append(_Deletion(room, deleted))
+        return deleted
+
     async def settle(self) -> None:
-        """Let everybody read what was kept."""
+        """Let everybody read what was kept, and nobody what was deleted."""
         if self._kept:
             kept, self._kept = self._kept, []
-            await self._store.commit(kept)
-
-    async def delete(self, room: str, until: int) -> int:
-        """Delete the events of a room up to a number; how many there were."""
-        await self.settle()
-        deleted = await self._store.delete_history(room)
-        self._window.forget_room(room, until)
-        return deleted
+            changes: list[Change] = []
+            for one in kept:
+                if isinstance(one, _Deletion):
+                    await self._store.commit(changes)
+                    changes = []
+                    one.deleted.set_result(await self._store.delete_history(one.room))
+                else:
+                    changes.append(one)
+            await self._store.commit(changes)
 
     async def trim(self, bounds: Bounds, now: int) -> int:
         """Delete what is beyond the bounds; return the first number that is kept here."""
