@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,9 @@ class RedisServer:
             ],
             stdin=subprocess.DEVNULL,
         )
+        with suppress(PermissionError):
+            # On a busy machine it would be slow, which is another test's subject.
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, -10)
         until = time.monotonic() + _PATIENCE_SECONDS
         while not self._answers():
             assert self._process.poll() is None, (self._directory / "log").read_text()

@@ -12,7 +12,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.testing import bind_unused_port
 
 _ROOT = Path(__file__).parent.parent
-_PATIENCE_SECONDS = 30
+_PATIENCE_SECONDS = 60
 
 
 # What systemd does between fork and exec: the sockets get the numbers from 3 on, and LISTEN_PID is
