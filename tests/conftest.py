@@ -18,6 +18,13 @@ from gtower_realtime.application import Application
 from gtower_realtime.http1.server import HttpServer
 from gtower_realtime.settings import Settings
 from tests.browser import running_browser
+from tests.cluster import (  # noqa: F401 - fixtures
+    come,
+    lined_nodes,
+    lined_processes,
+    nodes,
+    processes,
+)
 from tests.postgresql import postgresql  # noqa: F401 - a fixture
 from tests.redis_server import lasting_redis, own_redis, redis_server  # noqa: F401 - fixtures
 
