@@ -116,6 +116,9 @@ class Replication:
         if session is not None:
             if ended.is_revoked:
                 self._sessions.revoke(session)
+            elif self._connections.is_here(ended.client_id):
+                # It looks alive from here; its client has begun anew at another process.
+                self._connections.taken_over(ended.client_id)
             self._connections.forget(session)
 
     def _enter(self, entered: RoomEntered, _node: str) -> None:

@@ -163,6 +163,18 @@ async def test_a_connection_that_still_looks_alive_is_cut_when_its_client_is_els
     assert other.service.directory.clients() == one.service.directory.clients()
 
 
+async def test_a_connection_that_still_looks_alive_is_cut_when_its_client_begins_anew() -> None:
+    cluster, one, other = two()
+    await cluster.connect("n1", "c1")
+    claim = claim_of(one, "c1")
+    coming = other.call("new", Claim(claim.pid, str(Offset("another", 1))))
+    await cluster.settle()
+    await coming
+    assert one.transport.released == ["c1"]
+    for process in (one, other):
+        assert [client["id"] for client in process.service.directory.clients()] == ["new"]
+
+
 async def test_what_the_old_process_says_late_changes_nothing() -> None:
     cluster, one, other = two()
     await cluster.connect("n1", "c1")
