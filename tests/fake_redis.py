@@ -159,11 +159,18 @@ class FakeLink:
     async def join(self, new_epoch: str, known_epoch: str, last_id: str) -> Place:
         self.redis.check()
         state = self.redis.state
-        is_behind = _parts(state.last_id) < _parts(last_id)
-        if not state.epoch or (is_behind and state.epoch == known_epoch):
-            state.epoch = new_epoch
+        is_lost = _parts(state.last_id) < _parts(last_id)
         first_id = state.entries[0].id if state.entries else state.last_id
+        if not is_lost and last_id != "0-0" and _parts(last_id) >= _parts(first_id):
+            is_lost = all(entry.id != last_id for entry in state.entries)
+        if not state.epoch or (is_lost and state.epoch == known_epoch):
+            state.epoch = new_epoch
         return Place(state.epoch, state.last_id, first_id, self.redis.now)
+
+    async def first_id(self) -> str:
+        self.redis.check()
+        entries = self.redis.state.entries
+        return entries[0].id if entries else "0-0"
 
     async def append(self, units: Sequence[Sent]) -> list[str]:
         await self.redis.until_let()

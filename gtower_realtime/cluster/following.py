@@ -1,6 +1,7 @@
 """What other processes have recorded, each change in its turn, as it takes effect here."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -46,7 +47,7 @@ class Following:
         audience: Audience,
         offset: Callable[[int], Offset],
         mark: Callable[[WebhookMarked], None],
-        declared_dead: Callable[[], None],
+        declared_dead: Callable[[], Awaitable[None]],
     ) -> None:
         self._node = node
         self._replica = replica
@@ -55,6 +56,7 @@ class Following:
         self._offset = offset
         self._mark = mark
         self._declared_dead = declared_dead
+        self._coming_to_life: asyncio.Future[None] | None = None
         self.older: set[str] = set()
         """Processes that had ended before any of the clients here came: nothing is for those."""
 
@@ -95,7 +97,8 @@ class Following:
         if isinstance(change, NodeStarted):
             self._audience.node_started(node, dict(change.details))
         elif change.node == self._node:
-            self._declared_dead()
+            # What it does comes after what is read now.
+            self._coming_to_life = asyncio.ensure_future(self._declared_dead())
         else:
             self._replication.apply(change, node)
             self._audience.node_gone(change.node)

@@ -19,7 +19,7 @@ MAX_ENTRIES = 200_000
 
 _ANSWER_SECONDS = 1.0
 _BLOCK_SECONDS = 1.0
-_READ_AT_ONCE = 500
+READ_AT_ONCE = 500
 _SCAN_AT_ONCE = 500
 _MAX_INBOX = 20_000
 
@@ -94,7 +94,10 @@ class Link:
     # The log
 
     async def join(self, new_epoch: str, known_epoch: str, last_id: str) -> Place:
-        """Return where the log is; ``new_epoch`` begins if it has lost what was read before."""
+        """Return where the log is; ``new_epoch`` begins if it has lost what it had before.
+
+        ``last_id`` is that of the last entry that it is known to have had, ``0-0`` if none is.
+        """
         keys = [self.keys.log, self.keys.epoch]
         said = await self._appender.run(_JOIN, keys, [new_epoch, known_epoch, last_id])
         epoch, last, first, now = said
@@ -111,7 +114,7 @@ class Link:
     async def read(self, log_id: str, inbox_id: str) -> tuple[list[Entry], list[tuple[str, str]]]:
         """Wait a second at most for what follows in the log and in the inbox, as (id, message)."""
         inbox = self.keys.inbox(self.node)
-        limits = ("COUNT", _READ_AT_ONCE, "BLOCK", round(_BLOCK_SECONDS * 1000))
+        limits = ("COUNT", READ_AT_ONCE, "BLOCK", round(_BLOCK_SECONDS * 1000))
         streams = (self.keys.log, inbox, log_id, inbox_id)
         said = await self._reader.ask("XREAD", *limits, "STREAMS", *streams)
         entries: list[Entry] = []
@@ -126,8 +129,13 @@ class Link:
     async def slice(self, after: str, until: str) -> list[Entry]:
         """Return some entries of the log after one id and up to another, the oldest first."""
         bounds = (f"({after}", until)
-        said = await self._asker.ask("XRANGE", self.keys.log, *bounds, "COUNT", _READ_AT_ONCE)
+        said = await self._asker.ask("XRANGE", self.keys.log, *bounds, "COUNT", READ_AT_ONCE)
         return list(map(_entry, said))
+
+    async def first_id(self) -> str:
+        """Return the id of the first entry that the log has; ``0-0`` when there is none."""
+        said = await self._asker.ask("XRANGE", self.keys.log, "-", "+", "COUNT", 1)
+        return str(said[0][0]) if said else "0-0"
 
     async def last_id(self) -> str:
         """Return the id of the last entry of the log; ``0-0`` when there is none."""

@@ -29,6 +29,8 @@ class Loading:
         self._known_at: dict[str, int] = {}
         self.seen: dict[str, int] = {}
         """The last number of each process whose entries were taken up."""
+        self.last_id = "0-0"
+        """The id of the last entry that was taken up."""
 
     async def load(self, first_id: str, last_id: str, epoch: str, others: set[str]) -> None:
         """Take up the sessions that are kept, then the log from one id to another.
@@ -53,7 +55,7 @@ class Loading:
         while entries := await self._link.slice(after, last_id):
             for entry in entries:
                 self._take_up(entry, epoch)
-            after = entries[-1].id
+            after = self.last_id = entries[-1].id
             await self._replica.settle()
             await asyncio.sleep(0)
         for node in {session.node for session in self._sessions if session.node} - others:

@@ -21,7 +21,7 @@ import structlog
 from gtower_realtime import strict_json
 from gtower_realtime.cluster.audience import Audience
 from gtower_realtime.cluster.following import Following
-from gtower_realtime.cluster.link import Entry, Link, Place, RedisAway, Sent
+from gtower_realtime.cluster.link import READ_AT_ONCE, Entry, Link, Place, RedisAway, Sent
 from gtower_realtime.cluster.loading import Loading
 from gtower_realtime.cluster.numbers import number_of, stream_id
 from gtower_realtime.cluster.outbox import Outbox
@@ -80,6 +80,9 @@ _DOUBT_SECONDS = 0.02
 _BYTES_PER_SECOND = 50_000_000
 """As fast as large events go there and back at the least."""
 
+_LATE_SECONDS = 2.5
+"""Who has not read for as long has stood still."""
+
 _RETRY_SECONDS = 0.3
 _CATCH_UP_SECONDS = 1.0
 _LAST_WORDS_SECONDS = 2.0
@@ -87,6 +90,9 @@ _LAST_WORDS_SECONDS = 2.0
 # What takes effect in one turn of the loop; see `journal`.
 _TURN_BYTES = 256 * 1024
 _TURN_SECONDS = 0.01
+
+_NO_ENTRIES = ("known", "refused")
+"""What becomes of a unit that is not appended; see `scripts.APPEND`."""
 
 _RETRY_AFTER = {"Retry-After": "1"}
 
@@ -154,6 +160,9 @@ class SharedLog:
         self._must_load = True
         """Whether it has to be taken up first what Redis has already."""
         self._log_id = "0-0"
+        self._last_known = "0-0"
+        """The id of the last entry that Redis is known to have had, read or appended."""
+        self._read_at = 0.0
         self._inbox_id = "0-0"
         self._seen: dict[str, int] = {}
         self._waiters = Waiters()
@@ -333,7 +342,13 @@ class SharedLog:
         for one, outcome in zip(sent, outcomes, strict=True):
             if outcome != "refused":
                 self._retained.add(one)
+        self._know_of(outcomes[-1])
         return outcomes
+
+    def _know_of(self, entry_id: str) -> None:
+        """Take note of an entry that Redis must still have when it is joined again."""
+        if entry_id not in _NO_ENTRIES and number_of(entry_id) > number_of(self._last_known):
+            self._last_known = entry_id
 
     def _watch(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -410,17 +425,18 @@ class SharedLog:
 
     async def _join(self) -> None:
         """Find out where the log is, and send what has waited for it."""
-        place = await self._link.join(secrets.token_hex(4), self._epoch, self._log_id)
+        place = await self._link.join(secrets.token_hex(4), self._epoch, self._last_known)
         others = await self._audience.joining()
         has_lost = place.epoch != self._epoch != ""
         if has_lost:
             logger.error("redis_lost_data", epoch=place.epoch)
-        elif not self._must_load and number_of(place.first_id) > number_of(self._log_id):
+        elif not self._must_load and self._is_beyond(place.first_id):
             self._pass_by(place.first_id)
         is_new = self._must_load
         if is_new:
             await self._load(place, others)
         self._epoch = place.epoch
+        self._read_at = self._now()
         self._may_read.set()
         if has_lost:
             # Whoever has had it leaves it out.
@@ -433,6 +449,7 @@ class SharedLog:
             self.tell([NodeStarted(self._audience.describe())])
         if has_lost:
             self._introduce()
+        self._began_alone = False
         self._come_together()
 
     async def _send_entries(self, entries: Sequence[OutboxEntry]) -> list[str]:
@@ -451,8 +468,16 @@ class SharedLog:
         if entry.origin == self._node and self._private.has(entry.sequence):
             self._private.forget(entry.sequence)
 
-    def _come_to_life(self) -> None:
-        """Tell the others that this process is there, which they have declared dead."""
+    def _is_beyond(self, first_id: str) -> bool:
+        """Say whether the log begins with an entry behind the next one: some were not read."""
+        return number_of(first_id) > number_of(self._log_id)
+
+    async def _come_to_life(self) -> None:
+        """Tell the others that this process is there, which they have declared dead.
+
+        Not before everything has been read: its clients may have gone to others meanwhile.
+        """
+        await self.catch_up()
         self.tell([NodeStarted(self._audience.describe())])
         self._introduce()
 
@@ -479,6 +504,7 @@ class SharedLog:
         self._must_load = False
         self._seen |= loading.seen
         self._log_id = last_id
+        self._know_of(loading.last_id)
         self.last_number = max(self.last_number, number_of(last_id))
 
     def _last_before_clients(self, place: Place) -> str:
@@ -486,7 +512,7 @@ class SharedLog:
 
         What is newer than this process, if that began alone, is for clients that are here already.
         """
-        if not self._began_alone or self._epoch:
+        if not self._began_alone:
             return place.last_id
         began = place.now - round((self._now() - self._opened_at) * 1000)
         return min(place.last_id, f"{began}-0", key=number_of)
@@ -502,6 +528,7 @@ class SharedLog:
                 entries, messages = await self._link.read(log_id, self._inbox_id)
                 if self._must_load or self._log_id != log_id:
                     continue  # all this is taken up otherwise
+                await self._check_for_gap(entries)
                 await self._take_all(entries)
                 for message_id, text in messages:
                     self._inbox_id = message_id
@@ -513,6 +540,19 @@ class SharedLog:
                 logger.exception("cluster_entry_failed")
                 await asyncio.sleep(0)
 
+    async def _check_for_gap(self, entries: Sequence[Entry]) -> None:
+        """See after a long time, and when there is much to read, whether the log was trimmed.
+
+        Raises:
+            RedisAway: it was, beyond what was read; this process has to join anew.
+        """
+        is_late = self._now() - self._read_at > _LATE_SECONDS
+        self._read_at = self._now()
+        if (is_late or len(entries) >= READ_AT_ONCE) and self._is_beyond(
+            await self._link.first_id()
+        ):
+            raise RedisAway("it has trimmed the log beyond what was read of it")
+
     async def _take_all(self, entries: Sequence[Entry]) -> None:
         size, until = 0, self._now() + _TURN_SECONDS
         for entry in entries:
@@ -523,6 +563,7 @@ class SharedLog:
             size += len(entry.text)
             self._bytes_since_trim += len(entry.text)
             self._log_id = entry.id
+            self._know_of(entry.id)
             number = number_of(entry.id)
             self.last_number = max(self.last_number, number)
             # What Redis tells by itself has no sequence, and is there once.

@@ -111,8 +111,9 @@ return outcomes
 
 JOIN = """
 -- Says where the log is, and begins a new epoch when entries are missing that were there before.
--- KEYS: log, epoch. ARGV: a name for a new epoch, the epoch that is known or "", the last id that
--- was read or "0-0".
+-- KEYS: log, epoch. ARGV: a name for a new epoch, the epoch that is known or "", the id of the last
+-- entry that was read or "0-0". That is missing when the log ends before it, and also when others
+-- have appended since; entries before the first have only been trimmed.
 -- Returns the epoch, the last id, the first id, and Redis's time in milliseconds.
 local function parts(id)
   local time, sequence = string.match(id, '^(%d+)-(%d+)$')
@@ -130,8 +131,14 @@ end
 local epoch = redis.call('GET', KEYS[2])
 local time, sequence = parts(last)
 local known_time, known_sequence = parts(ARGV[3])
-local is_behind = time < known_time or (time == known_time and sequence < known_sequence)
-if not epoch or (is_behind and epoch == ARGV[2]) then
+local is_lost = time < known_time or (time == known_time and sequence < known_sequence)
+local first_time, first_sequence = parts(first)
+local is_trimmed = known_time < first_time
+  or (known_time == first_time and known_sequence < first_sequence)
+if not is_lost and not is_trimmed and ARGV[3] ~= '0-0' then
+  is_lost = #redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[3]) == 0
+end
+if not epoch or (is_lost and epoch == ARGV[2]) then
   epoch = ARGV[1]
   redis.call('SET', KEYS[2], epoch)
 end
