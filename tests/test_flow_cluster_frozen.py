@@ -35,7 +35,7 @@ async def test_requests_with_keys_do_not_queue_for_a_redis_that_is_frozen(
     node = ServerProcess({"GTOWER_STATE_DIR": str(tmp_path), "GTOWER_REDIS_URL": own_redis.url})
     try:
         await node.start()
-        assert "partial" not in await post(node, "before")
+        await post(node, "before")
         own_redis.freeze()
         keys = [f"key-{number}" for number in range(REQUESTS)]
         told = await asyncio.gather(*(post(node, key) for key in keys))
