@@ -310,9 +310,13 @@ class EventAcknowledged:
 
 @dataclass(frozen=True, slots=True)
 class SessionTaken:
-    """A client is back, on a connection to the process that says so; ``session`` is all of it."""
+    """A client is back, on a connection to the process that says so; ``session`` is all of it.
+
+    Without ``is_return`` it has been there all the time, and others may have to hear of it.
+    """
 
     session: StoredSession
+    is_return: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class Replication:
         self._now = now
         self._appliers: dict[type[SharedChange], Callable[[Any, str], None]] = {
             SessionOpened: lambda change, node: self.take_session(change.session, node),
-            SessionTaken: lambda change, node: self.take_session(change.session, node),
+            SessionTaken: self._take,
             SessionAway: self._mark_away,
             SessionEnded: self._end,
             RoomEntered: self._enter,
@@ -90,6 +90,12 @@ class Replication:
             self._remove(far.client.id, far.node)
 
     # Sessions
+
+    def _take(self, taken: SessionTaken, node: str) -> None:
+        session = self._sessions.of_client(taken.session.client_id)
+        # Who only says that it has had it all the time may not have heard where it went.
+        if taken.is_return or session is None or session.away_since is not None:
+            self.take_session(taken.session, node)
 
     def take_session(self, stored: StoredSession, node: str) -> None:
         """Take up a session whose client is, or was last, connected to another process."""

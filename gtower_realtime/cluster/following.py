@@ -19,6 +19,7 @@ from gtower_realtime.records import (
     NodeGone,
     NodeStarted,
     SessionEnded,
+    SessionTaken,
     SharedChange,
     StoredEvent,
     WebhookMarked,
@@ -36,6 +37,7 @@ class Following:
 
     ``offset`` returns what clients are told of a number, ``mark`` records that something of
     WhatsApp is published, ``declared_dead`` is called when the others believe this process to be.
+    ``is_returning`` says of a client whether it has come back here since, as the log will say.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Following:
         offset: Callable[[int], Offset],
         mark: Callable[[WebhookMarked], None],
         declared_dead: Callable[[], Awaitable[None]],
+        is_returning: Callable[[str], bool],
     ) -> None:
         self._node = node
         self._replica = replica
@@ -56,6 +59,7 @@ class Following:
         self._offset = offset
         self._mark = mark
         self._declared_dead = declared_dead
+        self._is_returning = is_returning
         self._coming_to_life: asyncio.Future[None] | None = None
         self.older: set[str] = set()
         """Processes that had ended before any of the clients here came: nothing is for those."""
@@ -88,6 +92,8 @@ class Following:
                 self._replica.delete(room, number)
             case NodeStarted() | NodeGone():
                 self._follow_node(change, node)
+            case SessionTaken(session) if self._is_returning(session.client_id):
+                pass
             case _:
                 self._replication.apply(change, node)
                 if isinstance(change, SessionEnded):

@@ -28,6 +28,7 @@ from gtower_realtime.cluster.outbox import Outbox
 from gtower_realtime.cluster.pending import Pending, Retained
 from gtower_realtime.cluster.private_epoch import PrivateEpoch
 from gtower_realtime.cluster.replica import STREAM_BYTES, Replica
+from gtower_realtime.cluster.returns import Returns
 from gtower_realtime.cluster.units import Unit, kept_with, session_of
 from gtower_realtime.cluster.waiters import Waiters
 from gtower_realtime.cluster.wire import (
@@ -152,6 +153,7 @@ class SharedLog:
         self.outbox = Outbox(node, own)
         self._private = PrivateEpoch(sessions)
         self._away_because = ""
+        self._returns = Returns()
         self._began_alone = False
         self._opened_at = 0.0
 
@@ -181,6 +183,7 @@ class SharedLog:
             offset=self.offset,
             mark=self._mark,
             declared_dead=self._come_to_life,
+            is_returning=self._returns.__contains__,
         )
 
     # Life
@@ -309,6 +312,9 @@ class SharedLog:
             outcome=outcome,
             began=self._now(),
         )
+        for change in changes:
+            if isinstance(change, SessionTaken):
+                self._returns.begin(change.session.client_id, unit)
         if self._is_closed:
             unit.fail(StoreUnavailable("The event log is closed.", headers=_RETRY_AFTER))
         elif not self._sends_directly:
@@ -486,7 +492,7 @@ class SharedLog:
         sessions = [session for session in self._sessions if session.node is None]
         here = [session.stored() for session in sessions if session.away_since is None]
         if here:
-            self.tell([SessionTaken(session) for session in here])
+            self.tell([SessionTaken(session, is_return=False) for session in here])
         self._audience.introduced()
 
     def _pass_by(self, first_id: str) -> None:
@@ -592,12 +598,16 @@ class SharedLog:
         # In the log is in the log, even while it is being put into the outbox.
         unit = self._pending.take(sequence) or self.outbox.take(sequence)
         if unit is not None:
+            changes = unit.changes
             self._settle(unit, number)
         elif self._private.has(sequence):
             changes = changes_of(entry.id, entry.text, number, self._epoch)
             self._settle_privately(sequence, changes, number)
         else:
             return False
+        for change in changes:
+            if isinstance(change, SessionTaken):
+                self._returns.had(change.session.client_id, sequence)
         return True
 
     def _settle(self, unit: Unit, number: int) -> None:

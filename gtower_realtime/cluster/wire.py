@@ -137,7 +137,7 @@ _READERS: dict[str, Callable[[Said, int, str], SharedChange]] = {
     ),
     "EventAcknowledged": lambda said, *_: EventAcknowledged(**said),
     "SessionOpened": _opened,
-    "SessionTaken": lambda said, *_: SessionTaken(_session(said["session"])),
+    "SessionTaken": lambda said, *_: SessionTaken(_session(said["session"]), said["is_return"]),
     "SessionAway": lambda said, *_: SessionAway(**said),
     "SessionEnded": lambda said, *_: SessionEnded(**said),
     "RoomEntered": lambda said, number, _: RoomEntered(said["client_id"], said["room"], number),
