@@ -150,7 +150,7 @@ class FakeLink:
     def __init__(self, redis: FakeRedis, node: str) -> None:
         self.redis = redis
         self.keys = Keys("gtower:")
-        self._node = node
+        self.node = node
         self.is_closed = False
 
     async def close(self) -> None:
@@ -187,7 +187,7 @@ class FakeLink:
         while True:
             self.redis.check()
             entries = _after(self.redis.entries, log_id)
-            inbox = self.redis.inboxes.get(self._node, [])
+            inbox = self.redis.inboxes.get(self.node, [])
             messages = [one for one in inbox if _parts(one[0]) > _parts(inbox_id)]
             if entries or messages:
                 return entries, messages
@@ -235,8 +235,8 @@ class FakeLink:
     async def beat(self, details: str) -> Roster:
         self.redis.check()
         state = self.redis.state
-        state.heard[self._node] = self.redis.now
-        state.details[self._node] = details
+        state.heard[self.node] = self.redis.now
+        state.details[self.node] = details
         return Roster(self.redis.now, dict(state.heard), dict(state.details))
 
     async def bury(self, node: str, heard: int | None, unit: str) -> bool:

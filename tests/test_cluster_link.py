@@ -290,6 +290,22 @@ async def test_a_log_that_was_emptied_is_behind(redis_server: RedisServer) -> No
     await link.close()
 
 
+async def test_an_entry_that_is_missing_between_others_begins_a_new_epoch(
+    redis_server: RedisServer,
+) -> None:
+    link = Link(redis_server.url, "n1")
+    await link.join("e1", "", "0-0")
+    ids = await link.append([sent(1), sent(2), sent(3)])
+    redis_server.say("XDEL", "gtower:log", ids[1])
+    assert (await link.join("e2", "e1", ids[2])).epoch == "e1"
+    assert (await link.join("e2", "e1", ids[1])).epoch == "e2"
+    # What is before the first has only been trimmed.
+    redis_server.say("XDEL", "gtower:log", ids[0])
+    assert (await link.join("e3", "e2", ids[0])).epoch == "e2"
+    assert await link.first_id() == ids[2]
+    await link.close()
+
+
 async def test_nobody_is_there(io_loop: IOLoop) -> None:
     link = Link("redis://:secret-word@127.0.0.1:1/0", "n1")
     with pytest.raises(RedisAway, match="ConnectionError") as away:
