@@ -1,5 +1,6 @@
 """The link to Redis and its scripts, held against a real server and the tests' own in memory."""
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
-from gtower_realtime.cluster.link import Kept, Link, Place, RedisAway, Sent
+from gtower_realtime.cluster.link import READ_AT_ONCE, Kept, Link, Place, Portion, RedisAway, Sent
 from gtower_realtime.cluster.scripts import Keys
 from tests.fake_redis import FakeLink, FakeRedis
 from tests.redis_server import RedisServer, User, redis_program
@@ -353,3 +354,23 @@ async def test_a_redis_that_comes_back_is_used_again(own_redis: RedisServer) -> 
     assert outcomes[0] == "known"
     assert await link.slice(entry_id, outcomes[1]) != []
     await link.close()
+
+
+# Portions
+
+
+def portions(*outcomes: type[Exception] | None) -> list[int]:
+    portion, counts = Portion(), []
+    for outcome in outcomes:
+        with contextlib.suppress(RedisAway), portion as count:
+            counts.append(count)
+            if outcome is not None:
+                raise outcome("TimeoutError: no answer within 1 s")
+    return counts
+
+
+async def test_what_did_not_come_in_time_is_asked_for_in_smaller_portions() -> None:
+    assert portions(None, None) == [READ_AT_ONCE, READ_AT_ONCE]
+    late = RedisAway
+    assert portions(late, late, None, None, late, None) == [500, 62, 7, 8, 9, 1]
+    assert portions(late, late, late, late, None)[-1] == 1

@@ -76,11 +76,31 @@ class Roster:
     details: Mapping[str, str]
 
 
+class Portion:
+    """How many entries are asked for at once: far fewer after they have not come in time.
+
+    After each time that they have come it is one more, so that large ones do not fail again soon.
+    """
+
+    def __init__(self) -> None:
+        self._entries = READ_AT_ONCE
+
+    def __enter__(self) -> int:
+        return self._entries
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._entries = min(READ_AT_ONCE, self._entries + 1)
+        elif issubclass(kind, RedisAway):
+            self._entries = max(1, self._entries // 8)
+
+
 class Link:
     """Speaks with Redis for the process ``node``."""
 
     def __init__(self, url: str, node: str, prefix: str = PREFIX) -> None:
         self.keys = Keys(prefix)
+        self._portion = Portion()
         self.node = node
         self._appender = Connection(url, _ANSWER_SECONDS)
         self._reader = Connection(url, _BLOCK_SECONDS + _ANSWER_SECONDS)
@@ -114,9 +134,10 @@ class Link:
     async def read(self, log_id: str, inbox_id: str) -> tuple[list[Entry], list[tuple[str, str]]]:
         """Wait a second at most for what follows in the log and in the inbox, as (id, message)."""
         inbox = self.keys.inbox(self.node)
-        limits = ("COUNT", READ_AT_ONCE, "BLOCK", round(_BLOCK_SECONDS * 1000))
+        block = ("BLOCK", round(_BLOCK_SECONDS * 1000))
         streams = (self.keys.log, inbox, log_id, inbox_id)
-        said = await self._reader.ask("XREAD", *limits, "STREAMS", *streams)
+        with self._portion as count:
+            said = await self._reader.ask("XREAD", "COUNT", count, *block, "STREAMS", *streams)
         entries: list[Entry] = []
         messages: list[tuple[str, str]] = []
         for name, found in said or []:
@@ -129,7 +150,8 @@ class Link:
     async def slice(self, after: str, until: str) -> list[Entry]:
         """Return some entries of the log after one id and up to another, the oldest first."""
         bounds = (f"({after}", until)
-        said = await self._asker.ask("XRANGE", self.keys.log, *bounds, "COUNT", READ_AT_ONCE)
+        with self._portion as count:
+            said = await self._asker.ask("XRANGE", self.keys.log, *bounds, "COUNT", count)
         return list(map(_entry, said))
 
     async def first_id(self) -> str:
