@@ -6,7 +6,6 @@ In a cluster that is everybody, whichever process they are connected to.
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from gtower_realtime.clients import Client, ClientRegistry
@@ -14,7 +13,7 @@ from gtower_realtime.elsewhere import Elsewhere
 from gtower_realtime.errors import ValidationFailed
 from gtower_realtime.names import is_user_room, user_room
 from gtower_realtime.ports import Clock, Transport
-from gtower_realtime.timestamps import format_timestamp
+from gtower_realtime.timestamps import format_timestamp, milliseconds
 
 ROOMS_OF_A_PAGE = 100
 MAX_ROOMS_OF_A_PAGE = 1000
@@ -69,7 +68,7 @@ class Directory:
             when = self._clients.connected_at(after) or self._elsewhere.connected_at(after)
             if when is None:
                 raise _no_such_client()
-            start = bisect_right(everybody, (when, after), key=_by_time)
+            start = bisect_right(everybody, (milliseconds(when), after), key=_by_time)
         return everybody[start:][:limit]
 
     def count_clients(self) -> int:
@@ -161,8 +160,9 @@ class Directory:
         return description
 
 
-def _by_time(client: Client) -> tuple[datetime, str]:
-    return client.connected_at, client.id
+def _by_time(client: Client) -> tuple[int, str]:
+    # As exactly as others are told it, so that all processes have the same order.
+    return milliseconds(client.connected_at), client.id
 
 
 def _no_such_client() -> ValidationFailed:
