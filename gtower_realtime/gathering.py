@@ -9,7 +9,7 @@ from gtower_realtime.analytics import Analytics
 from gtower_realtime.errors import UnknownEventId
 from gtower_realtime.peers import Arguments, Missing, Peers, told_missing
 from gtower_realtime.timestamps import parse_timestamp
-from gtower_realtime.traces import CLIENTS_OF_A_PAGE, TracedEvent, Traces
+from gtower_realtime.traces import CLIENTS_OF_A_PAGE, UNKNOWN_CLIENT, TracedEvent, Traces
 
 _TRACE = "trace"
 _POINTS = "points"
@@ -54,7 +54,7 @@ class Gathering:
             "limit": limit,
         }
         answers, missing = await self._peers.ask_all(_TRACE, wish)
-        told = [await self._trace_here(wish), *(answer for answer in answers if answer)]
+        told = [await self._describe(event, wish), *(answer for answer in answers if answer)]
         whole = next((one for one in told if one["isOurs"]), told[0])
         clients = sorted(_furthest(told).values(), key=_id_of)
         return {
@@ -70,6 +70,9 @@ class Gathering:
             event = self._traces.find(wish["id"])
         except UnknownEventId:
             return {}
+        return await self._describe(event, wish)
+
+    async def _describe(self, event: TracedEvent, wish: Arguments) -> dict[str, Any]:
         told = await self._traces.describe(
             event, wish["client"], wish["user"], wish["after"], wish["limit"], by_id=True
         )
@@ -96,9 +99,13 @@ def _furthest(told: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     entries: dict[str, dict[str, Any]] = {}
     for entry in (entry for one in told for entry in one["clients"]):
         known = entries.get(entry["clientId"])
-        if known is None or _STATES.index(entry["state"]) > _STATES.index(known["state"]):
+        if known is None or _knowledge(entry) > _knowledge(known):
             entries[entry["clientId"]] = entry
     return entries
+
+
+def _knowledge(entry: dict[str, Any]) -> tuple[int, bool]:
+    return _STATES.index(entry["state"]), entry.get("reason") != UNKNOWN_CLIENT
 
 
 def _id_of(entry: dict[str, Any]) -> str:

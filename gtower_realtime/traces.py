@@ -265,7 +265,10 @@ def _by_id(trails: Iterable[Trail], after: str | None) -> list[Trail]:
     return [trail for trail in ordered if after is None or trail.client_id > after]
 
 
-_UNKNOWN = Fate("not_matched", "unknown client")
+UNKNOWN_CLIENT = "unknown client"
+"""Why an event was not for a client that this process has never had."""
+
+_UNKNOWN = Fate("not_matched", UNKNOWN_CLIENT)
 _SLOW = "dropped as slow"
 _CUT_OFF = "cut off before it was confirmed"
 _UNCLEAR = "not known any more"
