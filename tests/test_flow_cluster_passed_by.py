@@ -56,7 +56,7 @@ async def test_it_knows_who_is_there_and_has_its_own_clients_connect_anew(
                 second.send(signal.SIGSTOP)
             async with open_client(first.url) as come:
                 await said(first, "/websocket/event/room/sales/told", "POST")
-                own_redis.say("XTRIM", "gtower:log", "MAXLEN", "0")
+                own_redis.say("XTRIM", "gtower:log", "MAXLEN", "1")
                 own_redis.say("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
                 second.send(signal.SIGCONT)
                 assert await here.closing() == (4200, "events were missed, load your state anew")
