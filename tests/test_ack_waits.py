@@ -130,3 +130,56 @@ async def test_an_offset_that_covers_it_is_an_acknowledgement_too() -> None:
     world.cut("c1")
     await world.come_back("c1", world.offset(2))
     assert world.transport.events_of("c1") == ["connected"]
+
+
+# Several deliveries
+
+
+async def test_an_event_that_is_handed_over_in_several_places_waits_for_all_of_them() -> None:
+    wait = AckWaits().begin(60.0, deliveries=3)
+    wait.expect(["c1"])
+    wait.acknowledge("c1")
+    wait.expect([])
+    assert not wait.outcome.done()
+    wait.expect(["c2"])
+    assert wait.waits_for() == ["c2"]
+    wait.lose("c2")
+    told = await wait.outcome
+    assert (told.acked, told.disconnected, told.timed_out) == (["c1"], ["c2"], [])
+
+
+async def test_where_nobody_is_asked_the_last_place_ends_it() -> None:
+    waits = AckWaits()
+    wait = waits.begin(60.0, deliveries=2)
+    wait.expect([])
+    assert not wait.outcome.done()
+    wait.expect([])
+    assert (await wait.outcome).acked == []
+    await asyncio.sleep(0)
+    assert len(waits) == 0
+
+
+async def test_a_place_that_tells_after_the_end_changes_nothing() -> None:
+    waits = AckWaits()
+    wait = waits.begin(60.0, deliveries=2)
+    wait.expect(["c1"])
+    wait.end()
+    wait.expect(["c2"])
+    assert (await wait.outcome).timed_out == ["c1"]
+    assert waits._of_client == {}
+
+
+async def test_the_process_that_has_published_is_told_of_each_client_once() -> None:
+    waits = AckWaits()
+    heard: list[tuple[str, bool]] = []
+    wait = waits.follow(lambda client_id, is_here: heard.append((client_id, is_here)))
+    wait.expect(["c1", "c2", "c3"])
+    wait.acknowledge("c1")
+    wait.acknowledge("c1")
+    waits.gone("c2")
+    assert heard == [("c1", True), ("c2", False)]
+    assert wait.waits_for() == ["c3"]
+    # That process counts it; this one does not.
+    assert len(waits) == 0
+    wait.end()
+    assert heard == [("c1", True), ("c2", False)]

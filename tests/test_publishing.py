@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
-from gtower_realtime.ack_waits import AckWaits
+from gtower_realtime.ack_waits import AckWait, AckWaits
 from gtower_realtime.errors import Overloaded, StoreUnavailable
 from gtower_realtime.events.server import server_event
-from gtower_realtime.peers import NoPeers
+from gtower_realtime.peers import NoPeers, Peers, Told
 from gtower_realtime.ports import Target
-from gtower_realtime.publishing import Publisher, Receipt
-from gtower_realtime.records import RoomEntered
-from tests.fakes import FakeWorld, make_world
+from gtower_realtime.publishing import Delivery, Publisher, Receipt
+from gtower_realtime.records import RoomEntered, StoredEvent
+from tests.fakes import FakeWorld, an_event, make_world
 
 pytestmark = pytest.mark.gen_test
 
 
-async def a_world(*client_ids: str) -> tuple[FakeWorld, Publisher]:
+async def a_world(*client_ids: str, peers: Peers | None = None) -> tuple[FakeWorld, Publisher]:
     """Return a world with clients in the room sales, and a publisher in it."""
     world = await make_world()
     await world.connect(*client_ids)
@@ -32,7 +32,7 @@ async def a_world(*client_ids: str) -> tuple[FakeWorld, Publisher]:
         traces=world.service.traces,
         clock=world.clock,
         metrics=world.metrics,
-        peers=NoPeers(),
+        peers=NoPeers() if peers is None else peers,
     )
     return world, publisher
 
@@ -152,3 +152,116 @@ async def test_what_json_cannot_say_is_refused_at_once() -> None:
     _, publisher = await a_world("c1")
     with pytest.raises(ValueError, match="not JSON serializable"):
         publisher.publish("dealWon", {"n": object()}, Target.all())
+
+
+# Several processes
+
+
+class Others(NoPeers):
+    """Another process, which tells ``told`` of each event."""
+
+    count = 1
+
+    def __init__(self, told: Told) -> None:
+        self.told = told
+        self.expected: list[str] = []
+        self.ended = 0
+        self.relayed: list[tuple[str, bool]] = []
+        self.wait: AckWait | None = None
+
+    def expect(self, event_id: str, wait: AckWait | None) -> "Others":
+        self.expected.append(event_id)
+        self.wait = wait
+        return self
+
+    async def outcome(self) -> Told:
+        if self.wait is not None:
+            self.wait.expect(["far"])
+            self.wait.acknowledge("far")
+        return self.told
+
+    def end(self) -> None:
+        self.ended += 1
+
+    def relay(self, event: StoredEvent, *, droppable: bool) -> None:
+        self.relayed.append((event.event, droppable))
+
+
+async def test_a_receipt_counts_the_recipients_of_all_processes() -> None:
+    others = Others(Told(3, None))
+    _, publisher = await a_world("c1", "c2", peers=others)
+    receipt = await publisher.publish("dealWon", {}, Target.room("sales"))
+    assert others.expected == [receipt.id]
+    assert receipt.as_dict() == {
+        "id": receipt.id,
+        "recipients": 5,
+        "pending": 0,
+        "offset": str(receipt.offset),
+    }
+    assert (others.ended, others.relayed) == (1, [])
+
+
+async def test_a_receipt_names_the_processes_that_have_not_told() -> None:
+    _, publisher = await a_world("c1", peers=Others(Told(0, ("host-b:3000", "host-c:3000"))))
+    receipt = await publisher.publish("dealWon", {}, Target.room("sales"))
+    told = receipt.as_dict()
+    assert (told["recipients"], told["partial"]) == (1, True)
+    assert told["nodesMissing"] == ["host-b:3000", "host-c:3000"]
+    alone = Receipt(id="e1", recipients=0, pending=0, offset=None, missing=())
+    assert alone.as_dict() == {
+        "id": "e1",
+        "recipients": 0,
+        "pending": 0,
+        "partial": True,
+        "nodesMissing": [],
+    }
+
+
+async def test_nobody_is_expected_to_tell_of_an_event_that_was_not_recorded() -> None:
+    others = Others(Told(0, None))
+    world, publisher = await a_world(peers=others)
+    world.store.problem = StoreUnavailable("away")
+    with pytest.raises(StoreUnavailable):
+        await publisher.publish("dealWon", {}, Target.room("sales"))
+    assert others.ended == 1
+
+
+async def test_what_is_not_stored_is_relayed_to_the_others() -> None:
+    others = Others(Told(2, None))
+    _, publisher = await a_world("c1", peers=others)
+    receipt = await publisher.publish(
+        "tick", {}, Target.room("sales"), delivery=Delivery(is_volatile=True)
+    )
+    assert (receipt.recipients, receipt.offset) == (3, None)
+    assert others.relayed == [("tick", True)]
+
+
+async def test_the_clients_of_all_processes_are_asked_to_acknowledge() -> None:
+    others = Others(Told(1, None))
+    world, publisher = await a_world("c1", peers=others)
+    sending = publisher.publish(
+        "tick", {}, Target.room("sales"), delivery=Delivery(ack_seconds=60.0)
+    )
+    await world.journal.settled()
+    [(_, asked, acknowledge)] = world.transport.asked
+    assert asked == ["c1"]
+    acknowledge("c1")
+    told = (await sending).as_dict()
+    assert (told["recipients"], sorted(told["acked"])) == (2, ["c1", "far"])
+
+
+async def test_an_event_of_another_process_is_delivered_and_counted_once_only_there() -> None:
+    world, publisher = await a_world("c1")
+    heard: list[tuple[str, bool]] = []
+    event = an_event(7, id="far-1", wants_acknowledgements=True)
+    recipients, asked = publisher.deliver_for_another(
+        event, world.offset(7), lambda *told: heard.append(told)
+    )
+    assert (recipients, asked) == (1, ["c1"])
+    assert world.transport.events_of("c1") == ["dealWon"]
+    [(_, _, acknowledge)] = world.transport.asked
+    acknowledge("c1")
+    assert heard == [("c1", True)]
+    labels = {"event": "custom"}
+    assert world.count("gtower_events_published_total", labels) in (None, 0)
+    assert world.service.traces.find("far-1").is_ours is False

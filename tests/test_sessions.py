@@ -241,3 +241,44 @@ def test_the_addresses_of_a_target_are_named_once() -> None:
     assert addresses(Target.all()) == ("",)
     target = Target(rooms=("a", "b", "a"), users=("u1",), clients=("c1", "a"))
     assert addresses(target) == ("a", "b", "user:u1", "c1")
+
+
+# Places that are known late
+
+
+def test_a_session_begins_where_the_log_has_put_it() -> None:
+    session = a_session()
+    session.enter("sales", 0)
+    session.place(7)
+    assert (session.opened_at_number, session.covered) == (7, 7)
+    assert is_for(session, range(5, 10), "sales") == [8, 9]
+    assert is_for(session, range(5, 10), "c1") == [8, 9]
+
+
+def test_a_session_that_is_placed_anew_takes_with_it_what_began_with_it() -> None:
+    session = a_session(number=7)
+    session.enter("token", 7)
+    session.enter("later", 9)
+    session.place_anew(7, 20)
+    assert session.opened_at_number == 20
+    assert [(stay.room, stay.after) for stay in session.memberships] == [
+        ("token", 20),
+        ("later", 9),
+    ]
+    session.place_anew(7, 30)
+    assert session.opened_at_number == 20
+
+
+def test_a_stay_begins_and_ends_where_the_log_has_put_it() -> None:
+    session = a_session()
+    session.enter("sales", 7)
+    session.leave("sales", 8)
+    session.enter("sales", 8)
+    session.enter("news", 7)
+    session.renumber("sales", 7, 20)
+    session.renumber("sales", 8, 30)
+    assert [(stay.room, stay.after, stay.until) for stay in session.memberships] == [
+        ("sales", 20, 30),
+        ("sales", 30, None),
+        ("news", 7, None),
+    ]
