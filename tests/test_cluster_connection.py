@@ -34,8 +34,8 @@ async def test_answers_are_text_numbers_nothing_and_lists(
     connect: Connect, redis_server: RedisServer
 ) -> None:
     connection = connect(redis_server, 30)
-    assert await connection.ask("SET", "name", "Zoë", "PX", 60_000) == "OK"
-    assert await connection.ask("GET", "name") == "Zoë"
+    assert await connection.ask("SET", "name", "Zoë\0 \r\n", "PX", 60_000) == "OK"
+    assert await connection.ask("GET", "name") == "Zoë\0 \r\n"
     assert await connection.ask("INCRBY", "number", 7) == 7
     assert await connection.ask("MGET", "number", "nothing") == ["7", None]
 

@@ -100,6 +100,7 @@ TECHNOLOGIES = {
     "click": {"commands", "cli"},
     "cryptography": {"tokens"},
     "engineio": {"engineio", "gateway"},
+    "hiredis": {"cluster"},
     "httptools": {"http1"},
     "httpx": {"client"},
     "jwt": {"tokens"},

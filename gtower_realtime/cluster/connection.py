@@ -1,7 +1,8 @@
 """One connection to Redis: commands and their answers, one after another.
 
-Of redis-py it is what lies below its client: addresses, TLS, logging in, the protocol. The client
-takes two timers and a task for each command besides, which is most of what a short one costs.
+Of redis-py it is what lies below its client: addresses, TLS, logging in, answers. The client takes
+two timers and a task for each command besides, which is most of what a short one costs; and hiredis
+packs commands in a tenth of the time.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Any
 
+import hiredis
 from redis.asyncio import Connection as Wire
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
@@ -103,7 +105,8 @@ class Connection:
                     async with asyncio.timeout(_CONNECT_SECONDS + self._answer_seconds):
                         await wire.connect()  # type: ignore[no-untyped-call]
                 async with asyncio.timeout(self._answer_seconds):
-                    await wire.send_packed_command(wire.pack_commands(commands), check_health=False)
+                    packed = b"".join(map(_packed, commands))
+                    await wire.send_packed_command(packed, check_health=False)
                     return [await self._answer() for _ in commands]
             except TimeoutError as problem:
                 await wire.disconnect(nowait=True)
@@ -118,6 +121,12 @@ class Connection:
             return await self._wire.read_response()
         except ResponseError as refusal:
             return refusal
+
+
+def _packed(command: Command) -> bytes:
+    # Its stub takes a tuple of one for one of any length.
+    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]
+    return packed
 
 
 def _away(problem: Exception) -> RedisAway:

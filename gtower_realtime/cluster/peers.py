@@ -74,14 +74,18 @@ class Tally:
             self.abandon()
 
     def abandon(self) -> None:
-        """Wait for nobody any more: nobody can tell."""
+        """Wait for nobody any more: nobody can tell, or not in time."""
         if not self._complete.done():
             self._complete.set_result(None)
 
     async def outcome(self) -> Told:
         """Return what was told within 100 ms; at once without Redis."""
         if not self._complete.done() and not self._peers.is_cut_off:
-            await asyncio.wait((self._complete,), timeout=RECEIPT_SECONDS)
+            patience = asyncio.get_running_loop().call_later(RECEIPT_SECONDS, self.abandon)
+            try:
+                await self._complete
+            finally:
+                patience.cancel()
         if self.wait is not None:
             for _ in self._silent:
                 self.wait.expect(())
