@@ -8,7 +8,7 @@ from gtower_realtime.clients import ClientRegistry
 from gtower_realtime.connections import Connections
 from gtower_realtime.directory import Directory
 from gtower_realtime.elsewhere import Elsewhere
-from gtower_realtime.errors import UnknownClient
+from gtower_realtime.errors import StoreUnavailable, UnknownClient
 from gtower_realtime.membership import Rooms
 from gtower_realtime.peers import Arguments, Missing, Peers, missing_of
 from gtower_realtime.ports import Transport
@@ -58,6 +58,25 @@ class Control:
             and self._sessions.of_client(client_id) is None
         ]
 
+    def check_known(self, client_id: str) -> None:
+        """Check that a client is connected somewhere, or able to come back.
+
+        Raises:
+            UnknownClient: it is not.
+            StoreUnavailable: it is not known here, and the others cannot be asked.
+        """
+        if self.unknown_clients([client_id]):
+            self._check_can_ask(client_id)
+            raise UnknownClient(f"Client {client_id} is not connected.")
+
+    def _check_can_ask(self, client_id: str) -> None:
+        if self._peers.is_cut_off:
+            raise StoreUnavailable(
+                f"Client {client_id} is not here; whether it is elsewhere is not known while Redis "
+                "is away.",
+                headers={"Retry-After": "1"},
+            )
+
     async def look_for(self, client_ids: Iterable[str]) -> None:
         """Wait until it is certain of clients that are not known here that they are nowhere."""
         if self._peers.count and self.unknown_clients(client_ids):
@@ -83,6 +102,8 @@ class Control:
         wish = {"client": client_id, "room": room}
         await self.look_for((client_id,))
         far = self._elsewhere.get(client_id)
+        if far is None and client_id not in self._clients:
+            self._check_can_ask(client_id)
         if far is None:
             await self._questions[question](wish)
         else:
@@ -112,12 +133,12 @@ class Control:
 
         Raises:
             UnknownClient: it is neither connected nor able to come back.
-            StoreUnavailable: it is cut off, but its session may come back after a restart.
+            StoreUnavailable: it is cut off, but its session may come back after a restart; or it is
+                not known here, and the others cannot be asked.
             Overloaded: the same; too much waits for the store.
         """
         await self.look_for((client_id,))
-        if self.unknown_clients([client_id]):
-            raise UnknownClient(f"Client {client_id} is not connected.")
+        self.check_known(client_id)
         return await self._disconnect([client_id], reason, reconnect)
 
     async def disconnect_user(

@@ -26,7 +26,6 @@ from gtower_realtime.errors import (
     Forbidden,
     RealtimeError,
     StoreUnavailable,
-    UnknownClient,
     ValidationFailed,
 )
 from gtower_realtime.events.server import build_payload, check_publishable
@@ -543,8 +542,8 @@ class RealtimeService(Senders):
             raise refusal
         check_publishable(event)
         payload = build_payload(event, body, self._clock.now())
-        if target.is_one_client and self.control.unknown_clients(target.clients):
-            raise UnknownClient(f"Client {target.clients[0]} is not connected.")
+        if target.is_one_client:
+            self.control.check_known(target.clients[0])
         return self._publisher.publish(event, payload, target, also=also, delivery=delivery)
 
     def begin_whatsapp_event(

@@ -19,9 +19,10 @@ class Cluster:
         self.redis = FakeRedis()
         self._seconds = seconds
 
-    def nodes(self, node: str) -> Nodes:
+    def nodes(self, node: str, name: str | None = None) -> Nodes:
         link = FakeLink(self.redis, node)
-        return Nodes(node, link, lambda: {"name": f"host-{node}:3000"})  # type: ignore[arg-type]
+        details = {"name": name or f"host-{node}:3000"}
+        return Nodes(node, link, lambda: details)  # type: ignore[arg-type]
 
     def wait(self, seconds: float) -> None:
         self._seconds[0] += seconds
@@ -67,6 +68,18 @@ async def test_who_is_silent_for_nine_seconds_is_dead(cluster: Cluster) -> None:
     # It is told by the log; the next beat does not know it either.
     assert await one.beat() == {"n1"}
     assert one.others == {}
+
+
+async def test_a_process_at_the_same_place_is_dead_sooner(cluster: Cluster) -> None:
+    before, now = cluster.nodes("n2", "host:3000"), cluster.nodes("n3", "host:3000")
+    await before.beat()
+    cluster.wait(4.9)
+    await now.beat()
+    await now.bury()
+    assert cluster.buried == []
+    cluster.wait(0.2)
+    await now.bury()
+    assert cluster.buried == [GONE]
 
 
 async def test_who_beats_is_not_dead(cluster: Cluster) -> None:

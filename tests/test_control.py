@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gtower_realtime.errors import Forbidden, UnknownClient
+from gtower_realtime.errors import Forbidden, StoreUnavailable, UnknownClient
+from gtower_realtime.ports import Target
 from tests.common_log import Cluster, Process
 
 pytestmark = pytest.mark.gen_test
@@ -114,3 +115,16 @@ async def test_a_process_that_does_not_tell_is_missing() -> None:
     assert (cut, missing) == (1, ("n2",))
     # That nobody comes back is in the log all the same.
     assert other.sessions.of_client("c2") is None
+
+
+async def test_a_client_that_is_not_known_while_redis_is_away_is_not_said_to_be_nowhere() -> None:
+    cluster, one, _ = await two()
+    one.peers.is_cut_off = True
+    for work in (
+        one.service.control.put_into_room("c9", "sales"),
+        one.service.control.disconnect_client("c9", "bye", reconnect=False),
+        one.service.send("ping", {}, Target.client("c9")),
+    ):
+        with pytest.raises(StoreUnavailable, match="not known while Redis is away"):
+            await done(cluster, work)
+    assert (await done(cluster, one.service.send("ping", {}, Target.client("c1")))).recipients == 1

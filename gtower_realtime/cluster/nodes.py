@@ -17,6 +17,8 @@ logger = structlog.get_logger(__name__)
 BEAT_SECONDS = 2.0
 DEAD_SECONDS = 9.0
 """Who is not heard of for as long while Redis is there is declared dead."""
+PREDECESSOR_SECONDS = 5.0
+"""The same for one of this process's own name: it most likely stood here before."""
 
 
 @dataclass(slots=True)
@@ -89,8 +91,10 @@ class Nodes:
     async def bury(self) -> None:
         """Declare dead who was not heard of for too long. Raises as :meth:`beat` does."""
         now = time.monotonic()
+        own_name = self._describe()["name"]
         for node, other in list(self.others.items()):
-            if now - other.since >= DEAD_SECONDS:
+            patience = PREDECESSOR_SECONDS if other.name == own_name else DEAD_SECONDS
+            if now - other.since >= patience:
                 unit = write_changes([NodeGone(node)])
                 if await self._link.bury(node, other.score, unit):
                     logger.warning("node_dead", node=other.name)
