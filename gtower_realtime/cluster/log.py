@@ -165,6 +165,8 @@ class SharedLog:
         self._last_known = "0-0"
         """The id of the last entry that Redis is known to have had, read or appended."""
         self._read_at = 0.0
+        self._lost_at = ""
+        """Where reading was when Redis had lost its data, until something is read of the new."""
         self._inbox_id = "0-0"
         self._seen: dict[str, int] = {}
         self._waiters = Waiters()
@@ -436,6 +438,7 @@ class SharedLog:
         has_lost = place.epoch != self._epoch != ""
         if has_lost:
             logger.error("redis_lost_data", epoch=place.epoch)
+            self._lost_at = self._log_id
         elif not self._must_load and self._is_beyond(place.first_id):
             self._pass_by(place.first_id)
         is_new = self._must_load
@@ -476,6 +479,8 @@ class SharedLog:
 
     def _is_beyond(self, first_id: str) -> bool:
         """Say whether the log begins with an entry behind the next one: some were not read."""
+        if self._log_id == self._lost_at:
+            return False  # what Redis has lost was in no place that this one could have missed
         return number_of(first_id) > number_of(self._log_id)
 
     async def _come_to_life(self) -> None:
