@@ -44,6 +44,8 @@ class FakeRedis:
         """In milliseconds; ids come from it."""
         self.is_away = False
         """Whether every call fails."""
+        self.cuts = 0
+        """How often all connections were cut."""
         self.lifetimes: dict[str, int] = {}
         """For how many milliseconds values were to be kept, by key."""
         self.troubles: list[Trouble] = []
@@ -85,17 +87,19 @@ class FakeRedis:
         self._let.set()
 
     def go_away(self) -> None:
-        """Fail every call, those that wait too."""
+        """Fail every call, those that wait too; nothing is held any more."""
         self.is_away = True
+        self.cuts += 1
+        self._let.set()
         self.tell_readers()
 
     def come_back(self) -> None:
         """Answer again."""
         self.is_away = False
 
-    def check(self) -> None:
-        """Raise `RedisAway` while it is."""
-        if self.is_away:
+    def check(self, cuts: int | None = None) -> None:
+        """Raise `RedisAway` while it is, and for who has waited since before the last cut."""
+        if self.is_away or cuts not in (None, self.cuts):
             raise RedisAway("ConnectionError: gone")
 
     def tell_readers(self) -> None:
@@ -173,8 +177,9 @@ class FakeLink:
         return entries[0].id if entries else "0-0"
 
     async def append(self, units: Sequence[Sent]) -> list[str]:
+        cuts = self.redis.cuts
         await self.redis.until_let()
-        self.redis.check()
+        self.redis.check(cuts)
         trouble = self.redis.troubles.pop(0) if self.redis.troubles else None
         if trouble == "lost":
             raise RedisAway("ConnectionError: cut before it arrived")
@@ -184,8 +189,9 @@ class FakeLink:
         return outcomes
 
     async def read(self, log_id: str, inbox_id: str) -> tuple[list[Entry], list[tuple[str, str]]]:
+        cuts = self.redis.cuts
         while True:
-            self.redis.check()
+            self.redis.check(cuts)
             entries = _after(self.redis.entries, log_id)
             inbox = self.redis.inboxes.get(self.node, [])
             messages = [one for one in inbox if _parts(one[0]) > _parts(inbox_id)]

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.fake_redis import FakeRedis
@@ -161,7 +161,40 @@ async def check(steps: list[tuple[str, Any, Any]]) -> None:
         await node.log.close()
 
 
+def loses(*steps: tuple[str, Any, Any]) -> list[tuple[str, Any, Any]]:
+    return [*steps, ("lose", None, None)]
+
+
+# Redis loses what is no longer in an outbox and has not been read back.
+LOST_UNREAD = loses(
+    ("away", None, None),
+    ("wait", 0.0, None),
+    ("back", None, None),
+    ("publish", 1, 2),
+    ("hold", None, None),
+    ("restart", 0, None),
+    ("restart", 0, None),
+    ("lose", None, None),
+    ("let", None, None),
+    ("wait", 0.1, None),
+)
+
+# The same, and what it has lost it had only called known.
+LOST_KNOWN = loses(
+    ("lost", None, None),
+    ("unanswered", None, None),
+    ("unanswered", None, None),
+    ("restart", 0, None),
+    ("publish", 1, 2),
+    ("wait", 0.5, None),
+    ("publish", 0, 2),
+    ("wait", 0.1, None),
+)
+
+
 @settings(max_examples=200, deadline=None)
+@example(steps=LOST_UNREAD)
+@example(steps=LOST_KNOWN)
 @given(steps=steps_of_logs)
 def test_each_event_takes_effect_once_and_in_its_order(steps: list[tuple[str, Any, Any]]) -> None:
     run_virtually(check(steps))

@@ -164,6 +164,11 @@ class SharedLog:
         self._log_id = "0-0"
         self._last_known = "0-0"
         """The id of the last entry that Redis is known to have had, read or appended."""
+        self._reads_failed = 0
+        self._is_unknown = True
+        """Whether the others have to be told that this process is there."""
+        self._has_lost = False
+        """Whether Redis has lost something, and has not got it again."""
         self._read_at = 0.0
         self._lost_at = ""
         """Where reading was when Redis had lost its data, until something is read of the new."""
@@ -346,11 +351,20 @@ class SharedLog:
 
     async def _append(self, sent: Sequence[Sent]) -> list[str]:
         """Append units, and retain what has been; see `Link.append`."""
-        outcomes = await self._link.append(sent)
+        outcomes = await self._append_again(sent)
         for one, outcome in zip(sent, outcomes, strict=True):
             if outcome != "refused":
                 self._retained.add(one)
-        self._know_of(outcomes[-1])
+        return outcomes
+
+    async def _append_again(self, sent: Sequence[Sent]) -> list[str]:
+        """Append units that may have been before, and know of the last entry; see `Link.append`."""
+        outcomes = await self._link.append(sent)
+        for outcome in outcomes:
+            self._know_of(outcome)
+        if "known" in outcomes:
+            # Redis does not say where it is: not behind the end of the log.
+            self._know_of(await self._link.last_id())
         return outcomes
 
     def _know_of(self, entry_id: str) -> None:
@@ -433,33 +447,41 @@ class SharedLog:
 
     async def _join(self) -> None:
         """Find out where the log is, and send what has waited for it."""
+        reads_failed = self._reads_failed
         place = await self._link.join(secrets.token_hex(4), self._epoch, self._last_known)
         others = await self._audience.joining()
-        has_lost = place.epoch != self._epoch != ""
-        if has_lost:
+        if place.epoch != self._epoch != "":
             logger.error("redis_lost_data", epoch=place.epoch)
+            self._has_lost = True
             self._lost_at = self._log_id
         elif not self._must_load and self._is_beyond(place.first_id):
             self._pass_by(place.first_id)
-        is_new = self._must_load
-        if is_new:
+        if self._must_load:
             await self._load(place, others)
+            self._is_unknown = True
         self._epoch = place.epoch
         self._read_at = self._now()
         self._may_read.set()
-        if has_lost:
+        if self._has_lost:
             # Whoever has had it leaves it out.
             for batch in self._retained.batches():
-                await self._link.append(batch)
+                await self._append_again(batch)
         await self.outbox.send(self._send_entries, self._forget_refused)
+        if self._reads_failed != reads_failed:
+            raise RedisAway("it was lost while this process joined")
         self._sends_directly = True
         self._is_joined.set()
-        if is_new:
-            self.tell([NodeStarted(self._audience.describe())])
-        if has_lost:
-            self._introduce()
+        self._present()
         self._began_alone = False
         self._come_together()
+
+    def _present(self) -> None:
+        """Tell the others that this process is there, and what Redis has lost of it."""
+        if self._is_unknown:
+            self.tell([NodeStarted(self._audience.describe())])
+        if self._has_lost:
+            self._introduce()
+        self._is_unknown = self._has_lost = False
 
     async def _send_entries(self, entries: Sequence[OutboxEntry]) -> list[str]:
         now = milliseconds(self._clock.now())
@@ -545,6 +567,7 @@ class SharedLog:
                     self._inbox_id = message_id
                     self._audience.message(text)
             except RedisAway as problem:
+                self._reads_failed += 1
                 self._lose(str(problem))
                 await asyncio.sleep(_RETRY_SECONDS)
             except Exception:  # the edge: a fault must not end the reading for good
