@@ -1,12 +1,10 @@
 """A Redis in which others have written under the keys of the cluster: it goes on."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tornado.httpclient import AsyncHTTPClient
 
-from gtower_realtime import strict_json
+from tests.cluster import Node
 from tests.redis_server import RedisServer
 from tests.server_process import ServerProcess
 
@@ -26,16 +24,6 @@ def node(redis: RedisServer, state: Path) -> ServerProcess:
     return ServerProcess({"GTOWER_STATE_DIR": str(state), "GTOWER_REDIS_URL": redis.url})
 
 
-async def said(process: ServerProcess, path: str, body: str | None = None) -> Any:
-    answer = await AsyncHTTPClient().fetch(
-        f"{process.url}{path}",
-        method="GET" if body is None else "POST",
-        headers={"Content-Type": "application/json"},
-        body=body,
-    )
-    return strict_json.loads(answer.body)
-
-
 async def test_what_strangers_have_written_stops_no_process(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -47,11 +35,14 @@ async def test_what_strangers_have_written_stops_no_process(
             redis.xadd(b"gtower:inbox:" + name, {"foo": "bar"})
             for command in STRANGE:
                 redis.execute_command(*command)
-        before = await said(first, "/websocket/event/room/sales/told", "{}")
+        one, other = Node(first.port), Node(second.port)
+        before = await one.tick("sales", 1)
         await second.start()
-        after = await said(second, "/websocket/event/room/sales/told", "{}")
-        assert [await said(one, "/readyz") for one in (first, second)] == [{"status": "ready"}] * 2
-        history = await said(second, "/websocket/rooms/sales/history")
+        await other.is_together()
+        after = await other.tick("sales", 2)
+        await one.is_together()
+        await other.is_together()
+        history = await other.read("/websocket/rooms/sales/history")
         ids = [event["id"] for event in history["events"]]
         assert ids == [before["id"], after["id"]]
     finally:
