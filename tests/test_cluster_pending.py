@@ -84,3 +84,11 @@ def test_the_newest_is_retained(monkeypatch: pytest.MonkeyPatch) -> None:
     assert batches == [[3, 4, 5], [6]]
     retained.add(Sent("a", 7, "x" * 99))
     assert [[one.sequence for one in batch] for batch in retained.batches()] == [[6, 7]]
+
+
+def test_the_first_that_is_retained_of_a_process_is_known() -> None:
+    retained = Retained()
+    for origin, sequence in (("b", 3), ("a", 8), ("a", 9)):
+        retained.add(Sent(origin, sequence, "x"))
+    assert (retained.first_of("a"), retained.first_of("b")) == (8, 3)
+    assert retained.first_of("c") > 10**18

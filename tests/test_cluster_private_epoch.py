@@ -70,3 +70,12 @@ def test_sessions_and_stays_get_the_numbers_of_the_log() -> None:
         ("token", 30, None),
         ("sales", 31, 32),
     ]
+
+
+def test_what_the_log_will_not_tell_of_is_forgotten() -> None:
+    private = PrivateEpoch(Sessions())
+    for sequence in (1, 2, 3):
+        private.give(10 + sequence, sequence, an_event(0))
+    private.forget_until(2)
+    assert [private.has(sequence) for sequence in (1, 2, 3)] == [False, False, True]
+    assert [event.number for event in private.with_events([], 0)] == [13]

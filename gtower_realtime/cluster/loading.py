@@ -1,6 +1,7 @@
 """What a process takes up of the log and the sessions that were there before it."""
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -17,15 +18,25 @@ logger = structlog.get_logger(__name__)
 
 
 class Loading:
-    """Takes everything up in silence: nobody is told of what happened before it came."""
+    """Takes everything up in silence: nobody is told of what happened before it came.
+
+    ``take_own`` takes an entry that this process has appended itself and waits for, at its number;
+    it says whether that was so.
+    """
 
     def __init__(
-        self, link: Link, replica: Replica, replication: Replication, sessions: Sessions
+        self,
+        link: Link,
+        replica: Replica,
+        replication: Replication,
+        sessions: Sessions,
+        take_own: Callable[[Entry, int], bool],
     ) -> None:
         self._link = link
         self._replica = replica
         self._replication = replication
         self._sessions = sessions
+        self._take_own = take_own
         self._known_at: dict[str, int] = {}
         self.seen: dict[str, int] = {}
         """The last number of each process whose entries were taken up."""
@@ -64,6 +75,8 @@ class Loading:
     def _take_up(self, entry: Entry, epoch: str) -> None:
         number = number_of(entry.id)
         self.seen[entry.origin] = max(entry.sequence, self.seen.get(entry.origin, 0))
+        if entry.origin == self._link.node and self._take_own(entry, number):
+            return
         for change in changes_of(entry.id, entry.text, number, epoch):
             match change:
                 case EventAppended(event):

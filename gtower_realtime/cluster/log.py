@@ -26,6 +26,7 @@ from gtower_realtime.cluster.loading import Loading
 from gtower_realtime.cluster.numbers import number_of, stream_id
 from gtower_realtime.cluster.outbox import Outbox
 from gtower_realtime.cluster.pending import Pending, Retained
+from gtower_realtime.cluster.position import Position
 from gtower_realtime.cluster.private_epoch import PrivateEpoch
 from gtower_realtime.cluster.replica import STREAM_BYTES, Replica
 from gtower_realtime.cluster.returns import Returns
@@ -91,9 +92,6 @@ _LAST_WORDS_SECONDS = 2.0
 # What takes effect in one turn of the loop; see `journal`.
 _TURN_BYTES = 256 * 1024
 _TURN_SECONDS = 0.01
-
-_NO_ENTRIES = ("known", "refused")
-"""What becomes of a unit that is not appended; see `scripts.APPEND`."""
 
 _RETRY_AFTER = {"Retry-After": "1"}
 
@@ -161,18 +159,13 @@ class SharedLog:
         self._may_read = asyncio.Event()
         self._must_load = True
         """Whether it has to be taken up first what Redis has already."""
-        self._log_id = "0-0"
-        self._last_known = "0-0"
-        """The id of the last entry that Redis is known to have had, read or appended."""
-        self._reads_failed = 0
+        self._at = Position()
+        self._appended_until = 0
+        """Up to which sequence Redis has had what was in the outbox."""
         self._is_unknown = True
         """Whether the others have to be told that this process is there."""
         self._has_lost = False
         """Whether Redis has lost something, and has not got it again."""
-        self._read_at = 0.0
-        self._lost_at = ""
-        """Where reading was when Redis had lost its data, until something is read of the new."""
-        self._inbox_id = "0-0"
         self._seen: dict[str, int] = {}
         self._waiters = Waiters()
         self._bounds = Bounds(0, 0, 0)
@@ -361,16 +354,11 @@ class SharedLog:
         """Append units that may have been before, and know of the last entry; see `Link.append`."""
         outcomes = await self._link.append(sent)
         for outcome in outcomes:
-            self._know_of(outcome)
+            self._at.know_of(outcome)
         if "known" in outcomes:
             # Redis does not say where it is: not behind the end of the log.
-            self._know_of(await self._link.last_id())
+            self._at.know_of(await self._link.last_id())
         return outcomes
-
-    def _know_of(self, entry_id: str) -> None:
-        """Take note of an entry that Redis must still have when it is joined again."""
-        if entry_id not in _NO_ENTRIES and number_of(entry_id) > number_of(self._last_known):
-            self._last_known = entry_id
 
     def _watch(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -447,27 +435,28 @@ class SharedLog:
 
     async def _join(self) -> None:
         """Find out where the log is, and send what has waited for it."""
-        reads_failed = self._reads_failed
-        place = await self._link.join(secrets.token_hex(4), self._epoch, self._last_known)
+        reads_failed = self._at.failed
+        place = await self._link.join(secrets.token_hex(4), self._epoch, self._at.last_known)
         others = await self._audience.joining()
         if place.epoch != self._epoch != "":
             logger.error("redis_lost_data", epoch=place.epoch)
             self._has_lost = True
-            self._lost_at = self._log_id
-        elif not self._must_load and self._is_beyond(place.first_id):
+            self._at.lose()
+        elif not self._must_load and self._at.is_before(place.first_id):
             self._pass_by(place.first_id)
         if self._must_load:
             await self._load(place, others)
             self._is_unknown = True
         self._epoch = place.epoch
-        self._read_at = self._now()
+        self._at.read_at = self._now()
         self._may_read.set()
         if self._has_lost:
             # Whoever has had it leaves it out.
             for batch in self._retained.batches():
                 await self._append_again(batch)
+            self._forget_until(self._retained.first_of(self._node) - 1)
         await self.outbox.send(self._send_entries, self._forget_refused)
-        if self._reads_failed != reads_failed:
+        if self._at.failed != reads_failed:
             raise RedisAway("it was lost while this process joined")
         self._sends_directly = True
         self._is_joined.set()
@@ -493,17 +482,18 @@ class SharedLog:
             changes = read_changes(entry.text, 0, self._epoch)
             kept = kept_with(changes, self._link.keys, now)
             sent.append(Sent(entry.origin, entry.sequence, entry.text, kept))
-        return await self._append(sent)
+        outcomes = await self._append(sent)
+        own = [entry.sequence for entry in entries if entry.origin == self._node]
+        self._appended_until = max((self._appended_until, *own))
+        return outcomes
+
+    def _forget_until(self, sequence: int) -> None:
+        """Wait no longer to read back what Redis has had, and has no more."""
+        self._private.forget_until(min(sequence, self._appended_until))
 
     def _forget_refused(self, entry: OutboxEntry) -> None:
         if entry.origin == self._node and self._private.has(entry.sequence):
             self._private.forget(entry.sequence)
-
-    def _is_beyond(self, first_id: str) -> bool:
-        """Say whether the log begins with an entry behind the next one: some were not read."""
-        if self._log_id == self._lost_at:
-            return False  # what Redis has lost was in no place that this one could have missed
-        return number_of(first_id) > number_of(self._log_id)
 
     async def _come_to_life(self) -> None:
         """Tell the others that this process is there, which they have declared dead.
@@ -524,20 +514,23 @@ class SharedLog:
 
     def _pass_by(self, first_id: str) -> None:
         """Begin anew: what was before the log begins is not known, and clients must know."""
-        logger.error("log_passed_by", last_id=self._log_id, first_id=first_id)
+        logger.error("log_passed_by", last_id=self._at.log_id, first_id=first_id)
         self._must_load = True
         self._replication.begin_anew()
 
     async def _load(self, place: Place, others: set[str]) -> None:
         """Take up what Redis has of the log and of the sessions."""
         last_id = self._last_before_clients(place)
-        loading = Loading(self._link, self._replica, self._replication, self._sessions)
+        loading = Loading(
+            self._link, self._replica, self._replication, self._sessions, self._take_own
+        )
         await loading.load(place.first_id, last_id, place.epoch, others)
         self._epoch = place.epoch
         self._must_load = False
         self._seen |= loading.seen
-        self._log_id = last_id
-        self._know_of(loading.last_id)
+        self._at.log_id = last_id
+        self._at.know_of(loading.last_id)
+        self._forget_until(self._appended_until)
         self.last_number = max(self.last_number, number_of(last_id))
 
     def _last_before_clients(self, place: Place) -> str:
@@ -557,17 +550,17 @@ class SharedLog:
         while True:
             await self._may_read.wait()
             try:
-                log_id = self._log_id
-                entries, messages = await self._link.read(log_id, self._inbox_id)
-                if self._must_load or self._log_id != log_id:
+                log_id, losses = self._at.log_id, self._at.losses
+                entries, messages = await self._link.read(log_id, self._at.inbox_id)
+                if self._must_load or (self._at.log_id, self._at.losses) != (log_id, losses):
                     continue  # all this is taken up otherwise
                 await self._check_for_gap(entries)
                 await self._take_all(entries)
                 for message_id, text in messages:
-                    self._inbox_id = message_id
+                    self._at.inbox_id = message_id
                     self._audience.message(text)
             except RedisAway as problem:
-                self._reads_failed += 1
+                self._at.failed += 1
                 self._lose(str(problem))
                 await asyncio.sleep(_RETRY_SECONDS)
             except Exception:  # the edge: a fault must not end the reading for good
@@ -580,24 +573,27 @@ class SharedLog:
         Raises:
             RedisAway: it was, beyond what was read; this process has to join anew.
         """
-        is_late = self._now() - self._read_at > _LATE_SECONDS
-        self._read_at = self._now()
-        if (is_late or len(entries) >= READ_AT_ONCE) and self._is_beyond(
+        is_late = self._now() - self._at.read_at > _LATE_SECONDS
+        self._at.read_at = self._now()
+        if (is_late or len(entries) >= READ_AT_ONCE) and self._at.is_before(
             await self._link.first_id()
         ):
             raise RedisAway("it has trimmed the log beyond what was read of it")
 
     async def _take_all(self, entries: Sequence[Entry]) -> None:
         size, until = 0, self._now() + _TURN_SECONDS
+        losses = self._at.losses
         for entry in entries:
             if size > _TURN_BYTES or self._now() > until:
                 await self._end_turn()
                 await asyncio.sleep(0)
                 size, until = 0, self._now() + _TURN_SECONDS
+            if self._must_load or self._at.losses != losses:
+                return  # a join has begun anew meanwhile
             size += len(entry.text)
             self._bytes_since_trim += len(entry.text)
-            self._log_id = entry.id
-            self._know_of(entry.id)
+            self._at.log_id = entry.id
+            self._at.know_of(entry.id)
             number = number_of(entry.id)
             self.last_number = max(self.last_number, number)
             # What Redis tells by itself has no sequence, and is there once.

@@ -87,6 +87,10 @@ class Retained:
         while len(self._sent) > _RETAINED_UNITS or self._bytes > _RETAINED_BYTES:
             self._bytes -= len(self._sent.popleft().text)
 
+    def first_of(self, origin: str) -> int:
+        """Return the first sequence of a process that is here; beyond all when there is none."""
+        return next((one.sequence for one in self._sent if one.origin == origin), 1 << 62)
+
     def batches(self) -> Iterator[list[Sent]]:
         """Yield all of it, in its order, in parts that are sent together."""
         sent = list(self._sent)

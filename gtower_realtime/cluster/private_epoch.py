@@ -79,6 +79,11 @@ class PrivateEpoch:
         self._events.pop(private, None)
         return private
 
+    def forget_until(self, sequence: int) -> None:
+        """Forget the numbers of all units up to a sequence: the log will not tell of them."""
+        for one in [one for one in self._numbers if one <= sequence]:
+            self.forget(one)
+
     def settle(
         self, sequence: int, changes: Sequence[SharedChange], number: int
     ) -> list[StoredEvent]:
