@@ -3,7 +3,7 @@
 const UNITS = ['B', 'KB', 'MB', 'GB'];
 
 const short = (value) =>
-  value >= 100 || Number.isInteger(value) ? Math.round(value).toLocaleString('en') : value.toPrecision(2);
+  value >= 99.5 || Number.isInteger(value) ? Math.round(value).toLocaleString('en') : value.toPrecision(2);
 
 export const count = (value) => (value === null ? '–' : short(value));
 
