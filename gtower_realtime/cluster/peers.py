@@ -22,7 +22,7 @@ from gtower_realtime.records import EventAcknowledged, EventRelayed, SharedChang
 
 logger = structlog.get_logger(__name__)
 
-RECEIPT_SECONDS = 0.09
+RECEIPT_SECONDS = 0.08
 """From the publishing on, so that with the rest of an answer it is less than 100 ms."""
 _LEAST_RECEIPT_SECONDS = 0.02
 READ_SECONDS = 0.5
